@@ -1,0 +1,41 @@
+# Every target does its own set-up; `make demo` and `make test` are all a newcomer needs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+TEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+.PHONY: help demo test test-all quality format clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+demo: $(READY)  ## four prompts become four 3D assets in out/demo/
+	$(BIN)/dreambatch run --manifest pipeline/examples/demo.parquet --output out/demo
+
+test: $(READY)  ## the tests, offline
+	$(TEST) -m "not slow"
+
+test-all: $(READY)  ## the tests with the slow ones
+	$(TEST)
+
+quality: $(READY)  ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+format: $(READY)  ## mend format and what lint can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove the environment and the demo's output
+	rm -rf .venv out
+
+# torch comes first and alone: where the index has a build without CUDA, its exact version takes it.
+$(READY): requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dreambatch needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements.txt)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@

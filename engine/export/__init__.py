@@ -1,0 +1,37 @@
+"""From an optimised scene to an asset: posed views, mesh, turntable, thumbnail, the field itself.
+
+Importing this package is free; torch and the mesh libraries are loaded by the first export.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from engine.export.asset import MESH_STATISTICS, Asset, View
+from engine.recipe import ExportConfig
+
+if TYPE_CHECKING:
+    from engine.export.subject import Subject
+
+__all__ = ["MESH_STATISTICS", "Asset", "View", "export_asset"]
+
+
+def export_asset(scene: "Subject", config: ExportConfig, *, metadata: Mapping[str, str]) -> Asset:
+    """Everything that is kept of a scene; the same scene gives the same bytes.
+
+    `metadata` (prompt, seed, model, licence) is written into the GLB's `asset.extras`. Raises
+    ValueError if the scene has diverged, so that its density is not finite.
+    """
+    from engine.export import glb, lattice, mesh, occupancy, statistics, turntable, views
+
+    samples = lattice.sample(scene, config.grid_size)
+    occupied = occupancy.occupied(samples)
+    surface = mesh.build(scene, samples, config)
+    return Asset(
+        views=views.render_views(scene, config, occupancy=occupied),
+        mesh_glb=None if surface is None else glb.encode(surface, metadata),
+        mesh_status="empty" if surface is None else "ok",
+        turntable=turntable.turntable(scene, occupied, config),
+        thumb=turntable.thumb(scene, occupied, config),
+        field=scene.to_bytes(),
+        mesh=statistics.statistics(surface),
+    )

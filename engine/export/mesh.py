@@ -1,0 +1,153 @@
+"""From a lattice of densities to a closed, coloured triangle mesh in world coordinates.
+
+Marching cubes decides how the surface is connected; its vertices, each on a lattice edge between a
+sample inside and one outside, are then moved to where the scene's own density crosses the level.
+Linear interpolation would not find it: a density runs from 0 to 1000 within a cell. Triangles are
+counter-clockwise seen from outside. V vertices, F faces.
+"""
+
+from dataclasses import dataclass
+
+import fast_simplification
+import numpy as np
+import skimage.measure
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from engine.export.lattice import Lattice
+from engine.export.solid import find_level, without_cavities, without_islands
+from engine.export.subject import Subject, albedo_at, density_at
+from engine.recipe import ExportConfig
+from engine.volume import accumulate, composite
+
+_BISECTIONS = 6
+_SKIN_CELLS = 4.0
+_SKIN_SAMPLES = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mesh:
+    """Triangles with a colour at every vertex."""
+
+    vertices: Float[np.ndarray, "V 3"]
+    faces: Int[np.ndarray, "F 3"]
+    colours: Float[np.ndarray, "V 3"]
+    """Display-referred (sRGB) albedo in [0, 1]."""
+    level: float
+    """Density of the surface."""
+
+
+@torch.no_grad()
+def build(scene: Subject, lattice: Lattice, config: ExportConfig) -> Mesh | None:
+    """The surface where the density crosses the config's level, or None if there is nothing.
+
+    Where nothing lies above that level, a few lower ones are tried (`engine.export.solid`).
+    """
+    density = lattice.density.cpu().numpy()
+    level = find_level(density, config.density_level)
+    if level is None:
+        return None
+    inside = without_cavities(without_islands(density > level))
+    corners, faces = _marching_cubes(density, inside, level)
+    vertices = _refine(scene, lattice, inside, corners, level)
+    vertices, faces = _decimate(vertices, faces, config.max_faces)
+    colours = _skin_colours(scene, vertices, vertex_normals(vertices, faces), lattice.spacing)
+    return Mesh(vertices=vertices, faces=faces, colours=colours, level=level)
+
+
+def vertex_normals(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
+) -> Float[np.ndarray, "V 3"]:
+    """Unit outward normals: the sum of the adjacent faces' area vectors, normalised."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    area = np.repeat(np.cross(b - a, c - a), 3, axis=0)
+    corner = faces.ravel()
+    total = [np.bincount(corner, area[:, axis], len(vertices)) for axis in range(3)]
+    normals = np.stack(total, axis=-1)
+    return normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
+
+
+def _marching_cubes(
+    density: Float[np.ndarray, "n n n"], inside: np.ndarray, level: float
+) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]:
+    """Marching cubes around the inside cells; vertices in units of lattice samples.
+
+    Samples are held clear of the level, on the side `inside` says, so that no vertex falls on a
+    sample; a border of zeros closes what touches the bound.
+    """
+    values = np.where(
+        inside, np.clip(density, 1.5 * level, 2.0 * level), np.clip(density, 0.0, 0.5 * level)
+    )
+    vertices, faces, _, _ = skimage.measure.marching_cubes(
+        np.pad(values, 1), level, gradient_direction="ascent"
+    )
+    return vertices.astype(np.float64) - 1.0, faces.astype(np.int64)
+
+
+def _refine(
+    scene: Subject,
+    lattice: Lattice,
+    inside: np.ndarray,
+    corners: Float[np.ndarray, "V 3"],
+    level: float,
+) -> Float[np.ndarray, "V 3"]:
+    """Vertices in world coordinates, each bisected along its lattice edge to density = level.
+
+    Marching cubes also sets a few vertices within a cube; those stay.
+    """
+    low, high = np.floor(corners), np.ceil(corners)
+    on_edge = (low != high).sum(axis=-1) == 1
+    start = np.pad(inside, 1)[tuple((low.astype(int) + 1).T)]
+    inner = np.where(start[:, None], low, high)
+    outer = np.where(start[:, None], high, low)
+    near, far = (_world(x[on_edge], lattice, scene) for x in (inner, outer))
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (near + far)
+        is_solid = (density_at(scene, middle) > level)[:, None]
+        near, far = torch.where(is_solid, middle, near), torch.where(is_solid, far, middle)
+    vertices = _world(corners, lattice, scene).cpu().numpy()
+    vertices[on_edge] = (0.5 * (near + far)).cpu().numpy()
+    return vertices
+
+
+def _world(
+    index: Float[np.ndarray, "V 3"], lattice: Lattice, scene: Subject
+) -> Float[Tensor, "V 3"]:
+    """Lattice coordinates to the world; sample i lies at -bound + (i + .5) h."""
+    x = (index + 0.5) * lattice.spacing - lattice.bound
+    return torch.from_numpy(x).float().to(scene.device)
+
+
+def _decimate(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], max_faces: int
+) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]:
+    """Quadric edge collapse down to `max_faces` triangles."""
+    if len(faces) <= max_faces:
+        return vertices, faces
+    vertices, faces, *_ = fast_simplification.simplify(
+        vertices, faces.astype(np.int32), target_count=max_faces
+    )
+    return vertices, faces.astype(np.int64)
+
+
+def _skin_colours(
+    scene: Subject,
+    vertices: Float[np.ndarray, "V 3"],
+    normals: Float[np.ndarray, "V 3"],
+    spacing: float,
+) -> Float[np.ndarray, "V 3"]:
+    """Albedo as a ray sees it that enters at a vertex against the normal.
+
+    Composited over a skin of `_SKIN_CELLS` cells that starts one cell outside: at the surface
+    itself the views see through to what lies a little deeper. The last sample is made opaque.
+    """
+    delta = _SKIN_CELLS * spacing / _SKIN_SAMPLES
+    depth = (torch.arange(_SKIN_SAMPLES) + 0.5) * delta - spacing
+    start, inward = (torch.from_numpy(x).float() for x in (vertices, -normals))
+    x = start[:, None] + depth[:, None] * inward[:, None]
+    x = x.to(scene.device)
+    sigma = density_at(scene, x)
+    sigma[:, -1] = 1e6
+    weights = composite(sigma, torch.full_like(sigma, delta))
+    return accumulate(weights, albedo_at(scene, x)).cpu().numpy().astype(np.float64)

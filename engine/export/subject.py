@@ -1,0 +1,57 @@
+"""What the export asks of a scene; `engine.scene.Scene` is the one it is made for.
+
+A scene answers everywhere in the cube [-bound, bound]^3, but the optimisation looks only into the
+ball |x| <= bound: what a field holds in the corners is accident. The export reads it as empty.
+A scene need not answer an empty batch of points; it is never asked one.
+"""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@runtime_checkable
+class Subject(Protocol):
+    """A frozen field of density and albedo in the cube [-bound, bound]^3."""
+
+    @property
+    def bound(self) -> float:
+        """Half the side of the cube; radius of the ball that holds everything."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where points are expected and answers lie."""
+        ...
+
+    def density(self, x: Float[Tensor, "P 3"]) -> Float[Tensor, "P"]:
+        """Density at points of the world, per scene unit."""
+        ...
+
+    def albedo(self, x: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
+        """Display-referred (sRGB) albedo in [0, 1] at points of the world."""
+        ...
+
+    def to_bytes(self) -> bytes:
+        """The field, serialised."""
+        ...
+
+
+def density_at(scene: Subject, x: Float[Tensor, "*p 3"]) -> Float[Tensor, "*p"]:
+    """Density at points anywhere, in single precision; 0 outside the ball."""
+    if x.numel() == 0:
+        return x.new_zeros(x.shape[:-1])
+    flat = x.reshape(-1, 3)
+    sigma = scene.density(flat.clamp(-scene.bound, scene.bound)).float()
+    is_inside = flat.square().sum(dim=-1) <= scene.bound**2
+    return torch.where(is_inside, sigma, 0.0).reshape(x.shape[:-1])
+
+
+def albedo_at(scene: Subject, x: Float[Tensor, "*p 3"]) -> Float[Tensor, "*p 3"]:
+    """Albedo at points anywhere, in single precision; beyond the cube that of the nearest point."""
+    if x.numel() == 0:
+        return x.new_zeros(x.shape)
+    flat = x.reshape(-1, 3).clamp(-scene.bound, scene.bound)
+    return scene.albedo(flat).float().reshape(x.shape)

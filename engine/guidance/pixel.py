@@ -1,0 +1,103 @@
+"""Pixel-space guidance: DeepFloyd IF and every pipeline directory shaped like it.
+
+IF's U-Net returns 6 channels, the noise and a variance; only the noise is used. Its texts are T5
+embeddings padded to 77 tokens.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import AutoTokenizer, T5EncoderModel
+
+from engine.guidance import files
+
+_MAX_TOKENS = 77
+
+
+class PixelGuidance:
+    """A frozen U-Net on one device with its text encoder."""
+
+    def __init__(
+        self,
+        unet: Any,
+        text_encoder: Any,
+        tokenizer: Any,
+        scheduler: Any,
+        *,
+        device: torch.device,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """The parts are diffusers' and transformers' own, whose stubs know too little of them.
+
+        `dtype` is the U-Net's: by default bf16 on CUDA, and on a CPU whatever is faster there.
+        """
+        prediction = scheduler.config.prediction_type
+        if prediction != "epsilon":
+            raise ValueError(f"guidance: expected epsilon prediction, got {prediction!r}")
+        self.device = device
+        self.size = int(unet.config.sample_size)
+        self.alphas_cumprod = scheduler.alphas_cumprod.to(device)
+        self._tokenizer = tokenizer
+        self._text_encoder = text_encoder.to(device).eval().requires_grad_(False)
+        self._unet = unet.to(device, memory_format=torch.channels_last).eval()
+        self._unet.requires_grad_(False)
+        self.dtype = dtype or (torch.bfloat16 if device.type == "cuda" else self._faster_dtype())
+        self._unet.to(self.dtype)
+
+    @classmethod
+    def load(
+        cls, path: str | Path, *, device: torch.device | str, dtype: torch.dtype | None = None
+    ) -> "PixelGuidance":
+        """Loads a pipeline directory. Raises ValueError if a file is missing or wrongly shaped."""
+        path = Path(path)
+        files.check(path)
+        return cls(
+            UNet2DConditionModel.from_pretrained(path / "unet", torch_dtype=torch.float32),
+            T5EncoderModel.from_pretrained(path / "text_encoder", dtype=torch.float32),
+            AutoTokenizer.from_pretrained(path / "tokenizer"),
+            DDPMScheduler.from_pretrained(path / "scheduler"),
+            device=torch.device(device),
+            dtype=dtype,
+        )
+
+    @torch.no_grad()
+    def encode(self, prompts: list[str]) -> Float[Tensor, "B T D"]:
+        """T5 embeddings of the prompts, padded or cut to 77 tokens."""
+        tokens = self._tokenizer(
+            prompts,
+            padding="max_length",
+            max_length=_MAX_TOKENS,
+            truncation=True,
+            return_tensors="pt",
+        ).to(self.device)
+        return self._text_encoder(tokens.input_ids, attention_mask=tokens.attention_mask)[0]
+
+    @torch.no_grad()
+    def predict_noise(
+        self, x_t: Float[Tensor, "B 3 H W"], t: Int[Tensor, "B"], text: Float[Tensor, "B T D"]
+    ) -> Float[Tensor, "B 3 H W"]:
+        """The U-Net's noise in float32."""
+        x_t = x_t.to(self.dtype, memory_format=torch.channels_last)
+        return self._unet(x_t, t, text.to(self.dtype)).sample[:, :3].float()
+
+    def _faster_dtype(self) -> torch.dtype:
+        """float32 or bfloat16 by measurement: processors with AMX or bf16 units differ by 4x."""
+        seconds = {}
+        x = torch.randn(4, 3, self.size, self.size)
+        t = torch.full((4,), 500)
+        text = self.encode([""]).expand(4, -1, -1)
+        for self.dtype in (torch.float32, torch.bfloat16):
+            self._unet.to(self.dtype)
+            self.predict_noise(x, t, text)
+            start = time.perf_counter()
+            for _ in range(3):
+                self.predict_noise(x, t, text)
+            seconds[self.dtype] = time.perf_counter() - start
+        self._unet.to(torch.float32)
+        return min(seconds, key=lambda dtype: seconds[dtype])

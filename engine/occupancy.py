@@ -1,0 +1,142 @@
+"""Occupancy: which cells a ray need not visit, and where its samples go instead.
+
+The grid holds, for each of G^3 cells of [-1, 1]^3, an estimate of the density in it. A cell is
+occupied if it or a neighbour exceeds a floor. A ray always gets N samples, spread over the occupied
+part of its way through the unit sphere, so that budgets never overflow and shapes never change.
+
+Axes: S scenes, G cells a side (flattened in order z y x), R rays, M bins, N samples.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from engine.fields.field import Field, Parameters
+from engine.philox import Purpose, uniform
+from engine.recipe import MarchConfig
+
+_DECAY = 0.8
+"""What is left of a cell's old estimate when a lower one is measured."""
+
+
+@dataclass(frozen=True)
+class March:
+    """Samples along rays."""
+
+    distance: Float[Tensor, "S R N"]
+    """From the ray's origin."""
+    delta: Float[Tensor, "S R N"]
+    """Length each sample stands for; 0 on rays that miss the unit sphere."""
+
+
+def measure(
+    field: Field,
+    parameters: Parameters,
+    cells: Int[Tensor, "S C"],
+    offset: Float[Tensor, "S C 3"],
+    grid_size: int,
+) -> Float[Tensor, "S C"]:
+    """Density at one point of each cell, `offset` in [0, 1)^3 within it."""
+    corner = torch.stack(
+        [cells % grid_size, cells // grid_size % grid_size, cells // grid_size**2], dim=-1
+    )
+    x = (corner + offset) * (2.0 / grid_size) - 1.0
+    with torch.no_grad():
+        return field.density(parameters, x)
+
+
+def initial(field: Field, parameters: Parameters, grid_size: int) -> Float[Tensor, "S cells"]:
+    """Density at the centre of every cell."""
+    first = next(iter(parameters.values()))
+    cells = torch.arange(grid_size**3, device=first.device).expand(first.shape[0], -1)
+    centre = torch.full((*cells.shape, 3), 0.5, device=first.device)
+    return measure(field, parameters, cells, centre, grid_size)
+
+
+def refresh(
+    density: Float[Tensor, "S cells"],
+    field: Field,
+    parameters: Parameters,
+    seed: Int[Tensor, "S"],
+    step: Int[Tensor, "S"],
+    config: MarchConfig,
+) -> Float[Tensor, "S cells"]:
+    """Measures one in `config.refresh` cells again: max(decay old, new) there.
+
+    Which ones depends on the scene's step alone; after `config.refresh` steps all had their turn.
+    """
+    count = config.grid_size**3 // config.refresh
+    turn = (step % config.refresh)[:, None]
+    cells = torch.arange(count, device=step.device) * config.refresh + turn
+    offset = uniform(seed, step, Purpose.OCCUPANCY, (count, 3))
+    new = measure(field, parameters, cells, offset, config.grid_size)
+    old = density.gather(1, cells)
+    return density.scatter(1, cells, torch.maximum(_DECAY * old, new))
+
+
+def occupied(density: Float[Tensor, "S cells"], config: MarchConfig) -> Bool[Tensor, "S cells"]:
+    """Cells that, or whose neighbours, exceed the floor."""
+    g = config.grid_size
+    dilated = F.max_pool3d(density.view(-1, 1, g, g, g), kernel_size=3, stride=1, padding=1)
+    return dilated.view(-1, g**3) > config.density_floor
+
+
+def sphere_span(
+    origins: Float[Tensor, "*r 3"], directions: Float[Tensor, "*r 3"]
+) -> tuple[Float[Tensor, "*r"], Float[Tensor, "*r"]]:
+    """Distances at which unit-direction rays enter and leave the unit sphere; equal on a miss."""
+    middle = -(origins * directions).sum(-1)
+    closest = origins + middle[..., None] * directions
+    half = torch.sqrt((1.0 - closest.square().sum(-1)).clamp(min=0.0))
+    return (middle - half).clamp(min=0.0), (middle + half).clamp(min=0.0)
+
+
+def march(
+    is_occupied: Bool[Tensor, "S cells"],
+    origins: Float[Tensor, "S R 3"],
+    directions: Float[Tensor, "S R 3"],
+    u: Float[Tensor, "S R N"],
+    config: MarchConfig,
+) -> March:
+    """Stratified samples over the occupied part of each ray.
+
+    With L the occupied length, sample k lies where L (k + u_k) / N of it is passed, and
+    delta = L / N. A ray that meets no occupied cell is sampled all along, so that density can
+    appear there.
+    """
+    near, far = sphere_span(origins, directions)
+    num_bins, num_samples = config.num_bins, u.shape[-1]
+    bin_length = (far - near)[..., None] / num_bins
+    bins = torch.arange(num_bins, device=u.device) + 0.5
+    middle = near[..., None] + bins * bin_length
+    hit = _look_up(is_occupied, origins, directions, middle, config.grid_size)
+    hit = hit | ~hit.any(dim=-1, keepdim=True)
+    passed = hit.cumsum(dim=-1).to(u.dtype)
+    total = passed[..., -1:]
+    wanted = total * (torch.arange(num_samples, device=u.device) + u) / num_samples
+    # Rounding can put the last sample at the very end, past which no occupied bin follows.
+    last = torch.searchsorted(passed, total.contiguous())
+    index = torch.searchsorted(passed, wanted, right=True).minimum(last)
+    within = wanted - (passed.gather(-1, index) - 1.0)
+    distance = near[..., None] + (index + within) * bin_length
+    return March(distance, (total / num_samples * bin_length).expand_as(distance))
+
+
+def _look_up(
+    is_occupied: Bool[Tensor, "S cells"],
+    origins: Float[Tensor, "S R 3"],
+    directions: Float[Tensor, "S R 3"],
+    distance: Float[Tensor, "S R M"],
+    grid_size: int,
+) -> Bool[Tensor, "S R M"]:
+    """Whether the cells at these distances are occupied."""
+    # One axis at a time keeps the largest temporary a third as large.
+    index = torch.zeros(distance.shape, dtype=torch.long, device=distance.device)
+    for axis in (2, 1, 0):
+        x = origins[..., None, axis] + distance * directions[..., None, axis]
+        cell = ((x + 1.0) * (0.5 * grid_size)).long().clamp(0, grid_size - 1)
+        index = index * grid_size + cell
+    return is_occupied.gather(1, index.flatten(1)).view(index.shape)

@@ -1,0 +1,179 @@
+"""The teacher: a small text-conditioned 64 x 64 pixel diffusion model in DeepFloyd IF's layout.
+
+    unet/ text_encoder/ tokenizer/ scheduler/ model_index.json
+
+It is made of the stock classes of diffusers and transformers, so whatever loads IF loads it. As in
+IF the U-Net predicts epsilon and has three more channels for the variance (`learned_range`); here
+those are not trained: their weights are zero, which is the geometric middle of the range.
+"""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import DDPMScheduler, IFPipeline, UNet2DConditionModel
+from jaxtyping import Float, Int
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
+
+from engine.primitives.grammar import vocabulary
+
+NUM_TOKENS = 77
+"""Length every caption is padded to; `IFPipeline.encode_prompt` fixes it."""
+
+MAX_SHARD_SIZE = "15MB"
+
+_PAD, _END, _UNKNOWN = "<pad>", "</s>", "<unk>"
+_IMAGE_CHANNELS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """Sizes of the teacher. The defaults are those of the packaged weights."""
+
+    size: int = 64
+    channels: tuple[int, ...] = (32, 64, 128, 192)
+    """Width of each level; the lower two carry cross-attention."""
+    head_width: int = 32
+    group_norm_groups: int = 8
+    text_width: int = 256
+    text_layers: int = 4
+    text_heads: int = 8
+    text_hidden: int = 640
+
+    def __post_init__(self) -> None:
+        if len(self.channels) < 3 or any(width % self.head_width for width in self.channels):
+            raise ValueError(
+                f"channels must be at least 3 widths divisible by head_width={self.head_width}, "
+                f"got {self.channels}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """The two trained networks and the tokenizer between words and them."""
+
+    unet: UNet2DConditionModel
+    text_encoder: T5EncoderModel
+    tokenizer: PreTrainedTokenizerFast
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """A word-level tokenizer of the closed vocabulary; an end token closes each caption."""
+    words = [_PAD, _END, _UNKNOWN, *vocabulary()]
+    core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, _UNKNOWN))
+    core.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    marks = pre_tokenizers.Split(Regex(r"[^\w\s]"), "isolated")
+    core.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), marks])
+    core.post_processor = processors.TemplateProcessing(
+        single=f"$A {_END}", special_tokens=[(_END, words.index(_END))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token=_PAD,
+        eos_token=_END,
+        unk_token=_UNKNOWN,
+        model_max_length=NUM_TOKENS,
+    )
+
+
+def _build_unet(config: TeacherConfig) -> UNet2DConditionModel:
+    levels = len(config.channels)
+    down = tuple(
+        "CrossAttnDownBlock2D" if i >= levels - 2 else "DownBlock2D" for i in range(levels)
+    )
+    up = tuple("CrossAttnUpBlock2D" if i < 2 else "UpBlock2D" for i in range(levels))
+    unet = UNet2DConditionModel(
+        sample_size=config.size,
+        in_channels=_IMAGE_CHANNELS,
+        out_channels=2 * _IMAGE_CHANNELS,
+        block_out_channels=config.channels,
+        layers_per_block=1,
+        down_block_types=down,
+        up_block_types=up,
+        cross_attention_dim=config.text_width,
+        # diffusers reads this field as the number of heads of each level.
+        attention_head_dim=tuple(width // config.head_width for width in config.channels),
+        norm_num_groups=config.group_norm_groups,
+        addition_embed_type="text",
+        addition_embed_type_num_heads=config.text_heads,
+    )
+    with torch.no_grad():
+        unet.conv_out.weight.zero_()
+        assert unet.conv_out.bias is not None
+        unet.conv_out.bias.zero_()
+    return unet
+
+
+def build(config: TeacherConfig, seed: int) -> Teacher:
+    """An untrained teacher, a pure function of its sizes and the seed."""
+    tokenizer = build_tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        text_encoder = T5EncoderModel(
+            T5Config(
+                vocab_size=len(tokenizer),
+                d_model=config.text_width,
+                d_kv=config.text_width // config.text_heads,
+                d_ff=config.text_hidden,
+                num_layers=config.text_layers,
+                num_heads=config.text_heads,
+                feed_forward_proj="gated-gelu",
+                dropout_rate=0.0,
+                pad_token_id=tokenizer.pad_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                use_cache=False,
+            )
+        )
+        unet = _build_unet(config)
+    return Teacher(unet=unet, text_encoder=text_encoder, tokenizer=tokenizer)
+
+
+def build_scheduler() -> DDPMScheduler:
+    """The forward process: 1000 steps, cosine schedule, epsilon prediction, as IF's."""
+    return DDPMScheduler(
+        num_train_timesteps=1000,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="epsilon",
+        variance_type="learned_range",
+        clip_sample=True,
+    )
+
+
+def tokenize(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> Int[Tensor, "N T"]:
+    """Token ids of captions, padded to `NUM_TOKENS`; each distinct caption is read once."""
+    number = {text: i for i, text in enumerate(dict.fromkeys(captions))}
+    encoded = tokenizer(list(number), padding="max_length", max_length=NUM_TOKENS, truncation=True)
+    return torch.tensor(encoded["input_ids"])[[number[text] for text in captions]]
+
+
+def encode(text_encoder: T5EncoderModel, tokens: Int[Tensor, "N T"]) -> Float[Tensor, "N T d"]:
+    """Text embeddings as `IFPipeline.encode_prompt` computes them: padding is attended by no one.
+
+    The mask is given in its final additive form, for transformers would otherwise read it on the
+    host, and a step under CUDA graph capture may not wait for the device.
+    """
+    is_padding = tokens == text_encoder.config.pad_token_id
+    mask = torch.zeros(tokens.shape, device=tokens.device).masked_fill(is_padding, -3e38)
+    mask = mask[:, None, None, :].expand(-1, 1, tokens.shape[1], -1)
+    return text_encoder(input_ids=tokens, attention_mask=mask).last_hidden_state
+
+
+def save(teacher: Teacher, path: Path | str) -> None:
+    """Write the pipeline directory: half precision safetensors in shards of at most 15 MiB.
+
+    The teacher itself keeps its precision.
+    """
+    pipeline = IFPipeline(
+        tokenizer=teacher.tokenizer,
+        text_encoder=deepcopy(teacher.text_encoder).to(torch.float16),
+        unet=deepcopy(teacher.unet).to(torch.float16),
+        scheduler=build_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        watermarker=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(path, safe_serialization=True, max_shard_size=MAX_SHARD_SIZE)

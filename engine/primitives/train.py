@@ -1,0 +1,230 @@
+"""Train the teacher of the embedded world: `python -m engine.primitives.train --out DIR`.
+
+Renders its pictures, trains for a given time, and leaves in DIR: the checkpoint (see `checkpoint`),
+`log.jsonl`, `samples.png`, and `pipeline/`, which loads wherever DeepFloyd IF does.
+"""
+
+import argparse
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from engine.primitives import checkpoint
+from engine.primitives.pictures import Pictures, render_pictures
+from engine.primitives.samples import binding, sheet_captions, write_sheet
+from engine.primitives.teacher import Teacher, TeacherConfig, build, save, tokenize
+from engine.primitives.training import StepConfig, Trainer
+
+log = logging.getLogger("engine.primitives.train")
+
+_NUM_PROBES = 1024
+_RENDER_BATCH = 60_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A training run."""
+
+    out: Path
+    minutes: float = 9.0
+    """Wall time of the whole command up to the last step: rendering and compiling count."""
+    pictures: int = 300_000
+    lr: float = 8e-4
+    lr_end: float = 0.0
+    """The rate falls from `lr` to `lr_end` on a half cosine over the time left."""
+    warm_up: int = 300
+    """Steps of linear warm-up."""
+    seed: int = 0
+    device: str = "cuda"
+    resume: bool = False
+    """Start from the checkpoint in `out`."""
+    compile: bool = True
+    graph: bool = True
+    """Capture the step as a CUDA graph; off on the CPU."""
+    pipeline: bool = True
+    """Write the pipeline directory at the end."""
+    max_steps: int | None = None
+    """Stop after this many steps of this command even if time is left."""
+    log_every: int = 100
+    checkpoint_every_s: float = 120.0
+    num_sheet_rows: int = 16
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    step: StepConfig = field(default_factory=StepConfig)
+
+    def __post_init__(self) -> None:
+        if self.minutes <= 0 or self.pictures < self.step.batch or self.lr < self.lr_end:
+            raise ValueError(
+                "expected minutes > 0, pictures >= batch and lr >= lr_end, got minutes "
+                f"{self.minutes}, pictures {self.pictures}, batch {self.step.batch}, "
+                f"lr {self.lr}, lr_end {self.lr_end}"
+            )
+
+
+def learning_rate(config: TrainConfig, step: int, progress: float) -> float:
+    """Linear warm-up over steps times a half cosine over the share of time that has gone."""
+    cosine = 0.5 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+    rate = config.lr_end + (config.lr - config.lr_end) * cosine
+    return rate * min(1.0, (step + 1) / max(config.warm_up, 1))
+
+
+def ema_decay(config: TrainConfig, step: int) -> float:
+    """Decay of the running mean: ramped, (1 + n) / (10 + n), up to its final value."""
+    return min(config.step.ema_decay, (1.0 + step) / (10.0 + step))
+
+
+def _render(config: TrainConfig, seed: int) -> Pictures:
+    started = time.monotonic()
+    parts = [
+        render_pictures(
+            min(_RENDER_BATCH, config.pictures - first),
+            seed + 1000 + first // _RENDER_BATCH,
+            config.device,
+            size=config.teacher.size,
+        )
+        for first in range(0, config.pictures, _RENDER_BATCH)
+    ]
+    pictures = Pictures(
+        rgba=torch.cat([part.rgba for part in parts]),
+        captions=[text for part in parts for text in part.captions],
+        specs=[spec for part in parts for spec in part.specs],
+    )
+    seconds = time.monotonic() - started
+    log.info("rendered %d pictures in %.1f s", config.pictures, seconds)
+    return pictures
+
+
+def _attempt(what: str, action: Callable[[], None]) -> bool:
+    """Whether an optional acceleration works; a failure costs speed, never the run."""
+    started = time.monotonic()
+    try:
+        action()
+    except Exception:
+        log.exception("FALLBACK: %s failed; the run goes on without it", what)
+        return False
+    log.info("%s ready after %.1f s", what, time.monotonic() - started)
+    return True
+
+
+def _accelerate(trainer: Trainer, config: TrainConfig) -> None:
+    def compile_and_try() -> None:
+        trainer.compile()
+        trainer.step(0.0, 1.0)
+        trainer.take_losses()
+
+    if config.compile and not _attempt("torch.compile", compile_and_try):
+        trainer.uncompile()
+    if config.graph and trainer.device.type == "cuda":
+        trainer.step(0.0, 1.0)
+        _attempt("CUDA graph", trainer.capture)
+    trainer.take_losses()
+
+
+class _Run:
+    """A run in progress: the trainer, its clock and what it leaves behind."""
+
+    def __init__(self, config: TrainConfig, started: float) -> None:
+        self._config, self._started = config, started
+        self._first, self._seconds_before = 0, 0.0
+        sizes, teacher = config.teacher, build(config.teacher, config.seed)
+        if config.resume:
+            earlier = checkpoint.read(config.out)
+            sizes, teacher = earlier.config, earlier.teacher
+            self._first, self._seconds_before = earlier.steps, earlier.seconds
+        self._sizes = sizes
+        seed = config.seed + self._first
+        torch.manual_seed(seed)
+        pictures = _render(config, seed)
+        tokens = tokenize(teacher.tokenizer, pictures.captions)
+        self.trainer = Trainer(teacher, pictures.rgba, tokens, config.step)
+        self._probes = render_pictures(
+            min(_NUM_PROBES, config.pictures), 7, config.device, "dev", config.teacher.size
+        )
+        _accelerate(self.trainer, config)
+
+    def optimise(self) -> int:
+        """Step until time is up; returns the number of steps of all runs so far."""
+        config, trainer = self._config, self.trainer
+        begin = time.monotonic()
+        end = self._started + 60.0 * config.minutes
+        saved, done = begin, 0
+        while time.monotonic() < end and done != config.max_steps:
+            progress = (time.monotonic() - begin) / (end - begin)
+            decay = ema_decay(config, self._first + done)
+            trainer.step(learning_rate(config, done, progress), decay)
+            done += 1
+            if done % config.log_every == 0:
+                self._report(self._first + done, done, time.monotonic() - begin)
+                if time.monotonic() - saved > config.checkpoint_every_s:
+                    self.save(self._first + done)
+                    saved = time.monotonic()
+        return self._first + done
+
+    def save(self, steps: int) -> None:
+        """Write the checkpoint and measure how well colours are bound to parts."""
+        seconds = self._seconds_before + time.monotonic() - self._started
+        state = checkpoint.Checkpoint(
+            teacher=self.trainer.mean, config=self._sizes, steps=steps, seconds=seconds
+        )
+        checkpoint.write(state, self._config.out)
+        bound = binding(self.trainer.mean, self._probes, seed=1)
+        self._log({"steps": steps, "binding": bound.float().mean().item(), "num": len(bound)})
+
+    def _report(self, steps: int, done: int, seconds: float) -> None:
+        losses = [round(loss, 6) for loss in self.trainer.take_losses()]
+        per_step = 1000.0 * seconds / done
+        self._log({"steps": steps, "mse_by_quarter_of_t": losses, "ms_a_step": round(per_step, 2)})
+
+    def _log(self, record: dict[str, object]) -> None:
+        line = json.dumps(record)
+        log.info("%s", line)
+        with (self._config.out / "log.jsonl").open("a") as file:
+            file.write(line + "\n")
+
+
+def train(config: TrainConfig) -> Teacher:
+    """Train a teacher; returns its running mean after writing everything named on top."""
+    started = time.monotonic()
+    config.out.mkdir(parents=True, exist_ok=True)
+    torch.backends.cudnn.benchmark = True
+    run = _Run(config, started)
+    steps = run.optimise()
+    run.save(steps)
+    mean = run.trainer.mean
+    if config.num_sheet_rows:
+        captions = sheet_captions("dev", config.num_sheet_rows, seed=3)
+        write_sheet(mean, captions, config.out / "samples.png", seed=5)
+        log.info("samples.png, from the top: %s", "; ".join(captions))
+    if config.pipeline:
+        save(mean, config.out / "pipeline")
+    return mean
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(prog="python -m engine.primitives.train")
+    parser.add_argument("--out", type=Path, required=True, help="folder for everything written")
+    parser.add_argument("--minutes", type=float, default=TrainConfig.minutes)
+    parser.add_argument("--pictures", type=int, default=TrainConfig.pictures)
+    parser.add_argument("--batch", type=int, default=StepConfig.batch)
+    parser.add_argument("--lr", type=float, default=TrainConfig.lr)
+    parser.add_argument("--lr-end", type=float, default=TrainConfig.lr_end)
+    parser.add_argument("--seed", type=int, default=TrainConfig.seed)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--max-steps", type=int)
+    for flag in ("resume", "compile", "graph", "pipeline"):
+        default = getattr(TrainConfig, flag)
+        parser.add_argument(f"--{flag}", action=argparse.BooleanOptionalAction, default=default)
+    options = vars(parser.parse_args(arguments))
+    batch = options.pop("batch")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    train(TrainConfig(**options, step=StepConfig(batch=batch)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Named recipes: functions that return a whole `Recipe`. Free of torch."""
+
+import difflib
+from collections.abc import Callable
+
+from engine.recipe import Recipe
+from engine.recipes.primitives import primitives, primitives_cpu, smoke
+
+_RECIPES: dict[str, Callable[[], Recipe]] = {
+    function.__name__: function for function in (primitives, primitives_cpu, smoke)
+}
+
+
+def names() -> list[str]:
+    """The known recipes."""
+    return list(_RECIPES)
+
+
+def get(name: str) -> Recipe:
+    """The recipe of that name. Raises ValueError with the known names otherwise."""
+    if name in _RECIPES:
+        return _RECIPES[name]()
+    close = difflib.get_close_matches(name, _RECIPES, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"unknown recipe {name!r}: expected one of {', '.join(names())}{hint}")

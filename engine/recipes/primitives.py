@@ -1,0 +1,71 @@
+"""Recipes for the embedded world, whose diffusion model comes with the package."""
+
+from engine.recipe import (
+    DenseGridConfig,
+    DistillationConfig,
+    ExportConfig,
+    HashGridConfig,
+    LossConfig,
+    MarchConfig,
+    OptimiserConfig,
+    Recipe,
+)
+
+
+def primitives() -> Recipe:
+    """An asset of the embedded world on a GPU."""
+    return Recipe(
+        name="primitives",
+        summary="the embedded world on a GPU: hash grid, 4 views of 64x64, 800 steps",
+        guidance="primitives",
+        iterations=800,
+        views=4,
+        render_size=64,
+        num_slots=8,
+        field=HashGridConfig(),
+        march=MarchConfig(num_samples=64, num_bins=96),
+        distillation=DistillationConfig(scale=20.0, t_max=(0.98, 0.5)),
+        losses=LossConfig(entropy=(0.0, 40.0), opacity=20.0),
+        optimiser=OptimiserConfig(lr=(0.01, 0.002)),
+    )
+
+
+def primitives_cpu() -> Recipe:
+    """An asset of the embedded world on two CPU cores."""
+    return Recipe(
+        name="primitives_cpu",
+        summary="the embedded world on two CPU cores: dense grid, 2 views of 32x32, 400 steps",
+        guidance="primitives",
+        iterations=400,
+        views=2,
+        render_size=32,
+        field=DenseGridConfig(),
+        march=MarchConfig(num_samples=32, num_bins=64),
+        distillation=DistillationConfig(scale=15.0, t_max=(0.98, 0.4)),
+        losses=LossConfig(entropy=(0.0, 20.0), total_variation=1.0),
+        optimiser=OptimiserConfig(lr=(0.02, 0.01)),
+    )
+
+
+def smoke() -> Recipe:
+    """A few steps that prove an installation; not an asset to keep."""
+    return Recipe(
+        name="smoke",
+        summary="six steps at tiny sizes: proves an installation, makes no asset worth keeping",
+        guidance="primitives",
+        iterations=6,
+        views=1,
+        render_size=16,
+        num_slots=2,
+        field=DenseGridConfig(resolutions=(4, 16)),
+        march=MarchConfig(num_samples=8, num_bins=16, grid_size=8, refresh=8),
+        export=ExportConfig(
+            num_views=4,
+            view_size=32,
+            view_samples=32,
+            grid_size=24,
+            density_level=2.0,
+            turntable_frames=4,
+            turntable_size=32,
+        ),
+    )

@@ -1,0 +1,92 @@
+"""The optimisation actor: Ray's face of a `Worker`, one to a device.
+
+`optimize(attempt)` awaits a slot, the optimisation, the export and the commit, and answers with an
+`Outcome` of about 1 KB.
+"""
+
+import asyncio
+import os
+from dataclasses import dataclass
+
+from pipeline.engine_port import EngineFactory, EngineSpec
+from pipeline.metrics import METRICS, PREFIX
+from pipeline.publisher import Publisher
+from pipeline.records import Outcome
+from pipeline.schedule import Attempt
+from pipeline.store import Store
+from pipeline.worker import Glance, Observe, Worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorFacts:
+    """Where an actor lives: the answer to `load`."""
+
+    node: str
+    pid: int
+    device: str
+
+
+class OptimizationActor:
+    """The constructor does nothing that can fail: one that dies is started again by Ray without
+    end, whereas a failed `load` is an answer that the driver can count."""
+
+    def __init__(self, factory: EngineFactory, spec: EngineSpec, store: Store) -> None:
+        self._factory = factory
+        self._spec = spec
+        self._store = store
+        self._worker: Worker | None = None
+        self._device = ""
+        self._loading = asyncio.Lock()
+
+    async def ping(self) -> int:
+        """Answers at once, with the process's id: the process is there."""
+        return os.getpid()
+
+    async def load(self) -> ActorFacts:
+        """Loads the engine, at the first call and again after a restart."""
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        async with self._loading:
+            if self._worker is None:
+                self._worker = await asyncio.to_thread(self._start, node)
+        return ActorFacts(node=node, pid=os.getpid(), device=self._device)
+
+    async def optimize(self, attempt: Attempt) -> Outcome:
+        """One attempt, from slot to commit."""
+        assert self._worker is not None, "an actor is loaded before it is used"
+        return await asyncio.wrap_future(self._worker.submit(attempt))
+
+    async def progress(self) -> Glance:
+        """How far its scenes are."""
+        assert self._worker is not None, "an actor is loaded before it is used"
+        return self._worker.glance()
+
+    async def stop(self) -> None:
+        """Ends the worker's threads after the current step."""
+        if self._worker is not None:
+            await asyncio.to_thread(self._worker.stop)
+
+    def _start(self, node: str) -> Worker:
+        engine = self._factory(self._spec)
+        self._device = engine.device
+        publisher = Publisher(engine, self._store)
+        return Worker(engine, publisher, node=node, observe=_ray_observer())
+
+
+def _ray_observer() -> Observe:
+    """Puts the stages' times into Ray's own metrics."""
+    from ray.util.metrics import Histogram
+
+    metric = METRICS["actor_stage_seconds"]
+    histogram = Histogram(
+        PREFIX + metric.name,
+        metric.help,
+        boundaries=list(metric.buckets),
+        tag_keys=tuple(metric.labels),
+    )
+
+    def observe(stage: str, seconds: float) -> None:
+        histogram.observe(seconds, tags={"stage": stage})
+
+    return observe

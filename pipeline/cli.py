@@ -1,0 +1,139 @@
+"""The command `dreambatch`. Each command imports what it needs, when it is called."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from pipeline.errors import UserError
+from pipeline.settings import RunSettings
+
+if TYPE_CHECKING:
+    from pipeline.engine_port import EngineFactory
+
+EXIT_COMPLETE = 0
+EXIT_FAILURE = 1
+EXIT_USER = 2
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Tell what an output holds and what is still to do."""
+
+    output: str
+    """Directory of the dataset."""
+    json: bool = False
+    """As JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validate:
+    """Check a manifest, a recipe and a diffusion model; nothing is made or written."""
+
+    manifest: str
+    """Table of prompts."""
+    recipe: str | None = None
+    """Named recipe."""
+    guidance: str | None = None
+    """Diffusion model. Default: the recipe's, if one is named."""
+    limit: int | None = None
+    """Look at no more than the first prompts of the manifest."""
+    strict: bool = False
+    """Fail at the first rejected row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipes:
+    """List the named recipes."""
+
+
+Command = (
+    Annotated[RunSettings, tyro.conf.subcommand("run")]
+    | Annotated[Status, tyro.conf.subcommand("status")]
+    | Annotated[Validate, tyro.conf.subcommand("validate")]
+    | Annotated[Recipes, tyro.conf.subcommand("recipes")]
+)
+
+
+def main(
+    arguments: Sequence[str] | None = None, *, engine_factory: "EngineFactory | None" = None
+) -> int:
+    """Runs one command and returns its exit code.
+
+    0 complete, 1 a failure that the same command may outlive, 2 a mistake of the user's, 3 complete
+    with quarantined prompts, 130 and 143 interrupted. `engine_factory` takes the engine's place.
+    """
+    command = tyro.cli(
+        Command,  # pyright: ignore[reportArgumentType]
+        prog="dreambatch",
+        description="Text prompts in, a dataset of 3D assets out.",
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
+    )
+    try:
+        if isinstance(command, RunSettings):
+            return _run(command, engine_factory)
+        if isinstance(command, Status):
+            return _status(command)
+        if isinstance(command, Validate):
+            return _validate(command)
+        return _recipes()
+    except UserError as error:
+        return _fail(str(error), EXIT_USER)
+    except KeyboardInterrupt:
+        return _fail("interrupted before anything was started", EXIT_INTERRUPTED)
+
+
+def _run(settings: RunSettings, engine_factory: "EngineFactory | None") -> int:
+    settings.check()
+    from pipeline.cluster import RunError
+    from pipeline.driver import run
+    from pipeline.engine_port import load_engine
+
+    try:
+        return run(settings, engine_factory=engine_factory or load_engine)
+    except RunError as error:
+        return _fail(f"{error}; what is committed stays, the same command goes on", EXIT_FAILURE)
+
+
+def _status(command: Status) -> int:
+    from pipeline import status
+    from pipeline.store import Store
+
+    summary = status.summarise(Store.open(command.output, create=False))
+    print(json.dumps(asdict(summary), indent=2) if command.json else status.render(summary))
+    return EXIT_COMPLETE
+
+
+def _validate(command: Validate) -> int:
+    from pipeline import validation
+
+    print(
+        validation.check(
+            command.manifest,
+            recipe=command.recipe,
+            guidance=command.guidance,
+            limit=command.limit,
+            strict=command.strict,
+        )
+    )
+    return EXIT_COMPLETE
+
+
+def _recipes() -> int:
+    from engine import recipes
+
+    names = recipes.names()
+    width = max(map(len, names))
+    for name in names:
+        print(f"{name:<{width}}  {recipes.get(name).summary}")
+    return EXIT_COMPLETE
+
+
+def _fail(message: str, code: int) -> int:
+    print("dreambatch: error:", " ".join(message.split()), file=sys.stderr)
+    return code

@@ -1,0 +1,220 @@
+"""The driver: manifest and store in, orders to actors out, a summary at the end.
+
+It holds no truth. What is done is what lies in the store; a driver that dies is started again with
+the same command, subtracts, and goes on.
+"""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from types import FrameType
+from typing import TextIO
+
+from pipeline import report
+from pipeline.cluster import Cluster, RunError
+from pipeline.engine_port import EngineFactory, EngineSpec, load_engine
+from pipeline.errors import UserError
+from pipeline.job import Job, prepare
+from pipeline.ledger import Ledger
+from pipeline.metrics import JobMetrics
+from pipeline.progress import Display, open_display
+from pipeline.records import Task, new_run_id
+from pipeline.schedule import Schedule
+from pipeline.settings import RunSettings
+
+EXIT_COMPLETE = 0
+EXIT_FAILURE = 1
+EXIT_QUARANTINE = 3
+
+
+def run(
+    settings: RunSettings,
+    *,
+    engine_factory: EngineFactory = load_engine,
+    stream: TextIO = sys.stdout,
+) -> int:
+    """Runs a manifest to its end and returns the exit code.
+
+    Raises UserError before anything is written, and RunError where no actor can work. Ctrl-C and
+    SIGTERM end the run in order, with 130 and 143.
+    """
+    cluster = Cluster()
+    with _interruptible() as interruption:
+        try:
+            job = prepare(settings, has_gpus=lambda: _count_gpus(cluster) > 0)
+            if _is_settled(job):
+                return _nothing_to_do(job, stream)
+            if job.plan.tasks:
+                _join(cluster, settings)
+            return _carry_out(job, cluster, engine_factory, stream, interruption)
+        except KeyboardInterrupt:
+            print("interrupted before anything was made", file=stream, flush=True)
+            return interruption.exit_code
+        finally:
+            cluster.close()
+
+
+@dataclass
+class _Interruption:
+    signum: int = signal.SIGINT
+
+    @property
+    def exit_code(self) -> int:
+        return 128 + self.signum
+
+
+@contextmanager
+def _interruptible() -> Iterator[_Interruption]:
+    """Lets SIGTERM end the run as Ctrl-C does, by KeyboardInterrupt."""
+    interruption = _Interruption()
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        interruption.signum = signum
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield interruption
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _count_gpus(cluster: Cluster) -> int:
+    cluster.connect()
+    return cluster.num_gpus
+
+
+def _join(cluster: Cluster, settings: RunSettings) -> None:
+    """Connects. UserError where our own machine cannot have the GPUs asked for."""
+    cluster.connect()
+    if cluster.is_own and settings.gpus is not None and settings.gpus > cluster.num_gpus:
+        raise UserError(
+            f"--gpus {settings.gpus}: this machine has {cluster.num_gpus}; ask for no more, or set "
+            "RAY_ADDRESS to a cluster that has them"
+        )
+
+
+def _is_settled(job: Job) -> bool:
+    """Whether there is nothing to make and no new rejection to write down."""
+    is_known = job.earlier is not None and job.earlier.manifest_digest == job.manifest_digest
+    return not job.plan.tasks and (is_known or not job.plan.rejections)
+
+
+def _nothing_to_do(job: Job, stream: TextIO) -> int:
+    code = EXIT_QUARANTINE if job.plan.num_quarantined else EXIT_COMPLETE
+    if job.earlier is not None and job.store.read_summary(job.earlier.run_id) is None:
+        # The run that did the work was killed before its end.
+        report.write_views(job)
+        job.store.finish_run(report.late_summary(job, job.earlier, code))
+    print(report.settled(job), file=stream, flush=True)
+    return code
+
+
+def _carry_out(
+    job: Job,
+    cluster: Cluster,
+    engine_factory: EngineFactory,
+    stream: TextIO,
+    interruption: _Interruption,
+) -> int:
+    """Writes what the run sets out to do, does it, writes what came of it."""
+    run_id, began, metrics = new_run_id(), time.monotonic(), JobMetrics()
+    num_actors = _num_actors(job, cluster)
+    job.store.claim_schema(job.carried)
+    job.store.write_rejections(run_id, job.plan.rejections)
+    job.store.start_run(report.start(job, run_id, num_actors=num_actors))
+    display = open_display(stream)
+    display.say(report.announcement(job, num_actors))
+    _expose(metrics, job, run_id, display)
+    ledger = Ledger(job.store, display, metrics, num_tasks=len(job.plan.tasks))
+    code = EXIT_FAILURE
+    try:
+        for recipe, tasks in groupby(job.plan.tasks, key=lambda task: task.recipe_name):
+            _run_recipe(job, cluster, engine_factory, recipe, list(tasks), num_actors, ledger)
+        quarantined = job.plan.num_quarantined + ledger.totals.num_quarantined
+        code = EXIT_QUARANTINE if quarantined else EXIT_COMPLETE
+    except KeyboardInterrupt:
+        code = interruption.exit_code
+    finally:
+        display.close()
+        metrics.close()
+        seconds = time.monotonic() - began
+        job.store.finish_run(report.summary(job, run_id, code, ledger.totals, metrics, seconds))
+    if code in (EXIT_COMPLETE, EXIT_QUARANTINE):
+        last_words = report.done(job, ledger.totals, report.write_views(job), seconds)
+    else:
+        last_words = report.interrupted(job, ledger.totals)
+    print(last_words, file=stream, flush=True)
+    return code
+
+
+def _run_recipe(
+    job: Job,
+    cluster: Cluster,
+    engine_factory: EngineFactory,
+    recipe: str,
+    tasks: list[Task],
+    num_actors: int,
+    ledger: Ledger,
+) -> None:
+    """A gang serves one recipe, so that each has a pool of its own."""
+    from pipeline.dispatch import Dispatcher
+    from pipeline.pool import ActorPool
+
+    use_gpu = _use_gpu(job, cluster)
+    chosen = job.choice.recipes[recipe]
+    spec = EngineSpec(
+        recipe=chosen.to_dict(),
+        guidance=job.weights.guidance,
+        guidance_digest=job.weights.digest,
+        num_slots=job.settings.slots or chosen.num_slots,
+        num_threads=cluster.threads(use_gpu=use_gpu),
+    )
+    pool = ActorPool(
+        lambda: cluster.create_actor(engine_factory, spec, job.store, use_gpu=use_gpu),
+        size=min(num_actors, len(tasks)),
+    )
+    schedule = Schedule(tasks, num_slots=spec.num_slots, histories=job.histories)
+    try:
+        Dispatcher(cluster, pool, schedule, ledger, spec.num_slots).run()
+    finally:
+        pool.close()
+
+
+def _use_gpu(job: Job, cluster: Cluster) -> bool:
+    return job.settings.gpus is not None or cluster.num_gpus > 0
+
+
+def _num_actors(job: Job, cluster: Cluster) -> int:
+    """One a GPU; without any, one for all cores of a machine."""
+    if not job.plan.tasks:
+        return 0
+    return job.settings.gpus or cluster.num_gpus or 1
+
+
+def _expose(metrics: JobMetrics, job: Job, run_id: str, display: Display) -> None:
+    """Serves the metrics; a port that is taken costs a warning, not the run."""
+    metrics.set(
+        "run_info",
+        1,
+        run_id=run_id,
+        recipe=job.choice.default,
+        guidance_digest=job.weights.digest[:12],
+        version=report.version("dreambatch"),
+    )
+    metrics.add("assets_total", job.plan.num_committed, status="skipped")
+    metrics.add("assets_total", len(job.plan.rejections), status="rejected")
+    wanted = job.settings.metrics_port
+    try:
+        port = metrics.serve(wanted)
+    except OSError as error:
+        port = metrics.serve(0)
+        display.say(f"warning: metrics port {wanted} cannot be used ({error}), another is taken")
+    display.say(f"metrics at http://localhost:{port}/metrics")
+
+
+__all__ = ["EXIT_COMPLETE", "EXIT_FAILURE", "EXIT_QUARANTINE", "RunError", "run"]

@@ -1,0 +1,239 @@
+"""Read and check a table of prompts: one row, one request; what cannot be made keeps its reason.
+
+    prompt           text, required
+    negative_prompt  text, default ""
+    seed             0 to 2^63 - 1, default from the prompt's hash (31 bits, the same everywhere)
+    num_seeds        the row stands for seed, seed + 1, ...; default 1
+    recipe           a recipe's name, default the run's
+    prompt_id        text or a whole number, default 16 hex digits from the four that decide the row
+
+Text is brought to NFC and freed of blanks around it. A row of several seeds becomes as many
+prompts, each with the id `<prompt_id>-<seed>`, and each judged alone: if one of them repeats an
+earlier request, the others are still made. Whole floats pass as integers, because pandas turns an
+integer column with a gap into floats. Every other column is carried along untouched.
+"""
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline import places
+from pipeline.asset_table import is_reserved
+from pipeline.errors import UserError
+from pipeline.prompt_tables import KNOWN_COLUMNS, BadRow, PromptTable, Row, open_table
+from pipeline.records import Prompt, Rejection
+
+MAX_TEXT = 4096
+MAX_ID = 256
+MAX_SEED = 2**63 - 1
+MAX_NUM_SEEDS = 10_000
+_KEPT_TEXT = 200
+
+
+def read(
+    url: str, *, limit: int | None = None, batch_rows: int = 8192
+) -> Iterator[Prompt | Rejection]:
+    """Yield the requests of a manifest in its order, and a Rejection for what cannot be made.
+
+    `limit` ends the reading after that many prompts. The first item raises UserError for a missing
+    file, a directory, an unknown suffix, an unreadable file, no `prompt` column, a carried column
+    with a reserved name; a manifest without rows raises it at the end.
+    """
+    if limit is not None and limit < 1:
+        raise UserError(f"the limit is {limit}: expected 1 or more prompts")
+    seen = _Seen()
+    num_rows, num_prompts = 0, 0
+    with open_table(url) as table:
+        carried = _carried(url, table)
+        for batch in table.batches(batch_rows):
+            for row, values in enumerate(batch, start=num_rows):
+                for item in _requests(row, values, carried):
+                    item = seen.judge(item) if isinstance(item, Prompt) else item
+                    yield item
+                    num_prompts += isinstance(item, Prompt)
+                    if num_prompts == limit:
+                        return
+            num_rows += len(batch)
+    if num_rows == 0:
+        raise UserError(f"the manifest {url} has no rows: write one prompt a row")
+
+
+def schema(url: str) -> pa.Schema:
+    """Names and types of the carried columns, in the manifest's order. UserError as `read`."""
+    with open_table(url) as table:
+        return _carried(url, table)
+
+
+def digest(url: str) -> str:
+    """sha256 (hex) of the manifest file's bytes, for `run.json`."""
+    fs, path = places.connect(url)
+    total = hashlib.sha256()
+    stream: Any = fs.open(path, "rb")
+    with stream:
+        while block := stream.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
+
+
+def default_seed(prompt: str) -> int:
+    """31 bits of the prompt's sha256: the seed of a row that names none."""
+    return int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4], "big") >> 1
+
+
+class _RowError(ValueError):
+    """Why a row cannot be made."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The requests and ids so far, by 16 bytes of their hash, with the row that had them first."""
+
+    requests: dict[bytes, int] = field(default_factory=dict)
+    ids: dict[bytes, int] = field(default_factory=dict)
+
+    def judge(self, prompt: Prompt) -> Prompt | Rejection:
+        """The prompt, now remembered; or its rejection, which leaves no trace."""
+        request, name = _request_hash(prompt)[:16], _hash(prompt.prompt_id)[:16]
+        if request in self.requests:
+            first = self.requests[request]
+            what = f"repeats the prompt, negative prompt, seed and recipe of row {first}"
+        elif name in self.ids:
+            what = f"repeats the prompt_id {prompt.prompt_id!r} of row {self.ids[name]}"
+        else:
+            self.requests[request] = self.ids[name] = prompt.row
+            return prompt
+        return _rejection(prompt.row, prompt.prompt_id, prompt.prompt, what)
+
+
+def _carried(url: str, table: PromptTable) -> pa.Schema:
+    """The columns that go into the dataset as they are. UserError for names that would clash."""
+    names = table.columns.names
+    if "prompt" not in names:
+        raise UserError(
+            f"the manifest {url} has no 'prompt' column: it has {', '.join(map(repr, names))}"
+            if names
+            else f"the manifest {url} has no columns: expected at least 'prompt'"
+        )
+    carried = [column for column in table.columns if column.name not in KNOWN_COLUMNS]
+    folded: dict[str, str] = {}
+    for name in (column.name for column in carried):
+        if is_reserved(name):
+            raise UserError(f"the dataset has its own column {name!r}: rename it in {url}")
+        if name.lower() in folded:
+            raise UserError(
+                f"columns {folded[name.lower()]!r} and {name!r} of {url} differ only in case: "
+                "rename one, many readers cannot tell them apart"
+            )
+        folded[name.lower()] = name
+    return pa.schema(carried)
+
+
+def _requests(row: int, values: Row, carried: pa.Schema) -> Iterator[Prompt | Rejection]:
+    """The prompts of one row, or its single rejection."""
+    if isinstance(values, BadRow):
+        yield _rejection(row, None, None, values.reason)
+        return
+    try:
+        first, num_seeds = _prompt(row, values, carried)
+    except _RowError as error:
+        yield _rejection(row, values.get("prompt_id"), values.get("prompt"), str(error))
+        return
+    if num_seeds == 1:
+        yield first
+        return
+    for seed in range(first.seed, first.seed + num_seeds):
+        yield replace(first, seed=seed, prompt_id=f"{first.prompt_id}-{seed}")
+
+
+def _prompt(row: int, values: Mapping[str, Any], carried: pa.Schema) -> tuple[Prompt, int]:
+    """The row's first prompt and how many seeds it asks for. Raises _RowError."""
+    text = _text(values, "prompt", MAX_TEXT)
+    if not text:
+        raise _RowError("prompt is empty")
+    seed = _integer(values, "seed", 0, MAX_SEED)
+    prompt = Prompt(
+        row=row,
+        prompt_id="",
+        prompt=text,
+        negative_prompt=_text(values, "negative_prompt", MAX_TEXT),
+        seed=default_seed(text) if seed is None else seed,
+        recipe=_text(values, "recipe", MAX_ID) or None,
+        extra={column.name: _carry(values, column) for column in carried},
+    )
+    num_seeds = _integer(values, "num_seeds", 1, MAX_NUM_SEEDS) or 1
+    if prompt.seed + num_seeds - 1 > MAX_SEED:
+        raise _RowError(f"seed {prompt.seed} with num_seeds {num_seeds} passes {MAX_SEED}")
+    name = _id_text(values) or _request_hash(prompt).hex()[:16]
+    return replace(prompt, prompt_id=name), num_seeds
+
+
+def _text(values: Mapping[str, Any], name: str, longest: int) -> str:
+    """A cell as clean text; "" for null. Raises _RowError for another type, or too long a text."""
+    value = values.get(name)
+    if value is None or value != value:
+        return ""
+    if not isinstance(value, str):
+        raise _RowError(f"{name} is not a string: got {type(value).__name__} {_brief(value)}")
+    text = unicodedata.normalize("NFC", value).strip()
+    if len(text) > longest:
+        raise _RowError(f"{name} has {len(text)} characters: expected at most {longest}")
+    return text
+
+
+def _id_text(values: Mapping[str, Any]) -> str:
+    """The prompt_id as text; whole numbers are ids in many tables, so they pass."""
+    value = values.get("prompt_id")
+    number = _whole(value)
+    return str(number) if number is not None else _text(values, "prompt_id", MAX_ID)
+
+
+def _integer(values: Mapping[str, Any], name: str, low: int, high: int) -> int | None:
+    """A cell as an integer in [low, high]; None for null and NaN. Raises _RowError."""
+    value = values.get(name)
+    if value is None or value != value:
+        return None
+    number = _whole(value)
+    if number is None:
+        raise _RowError(f"{name} is not an integer: got {type(value).__name__} {_brief(value)}")
+    if not low <= number <= high:
+        raise _RowError(f"{name} is {number}: expected {low} to {high}")
+    return number
+
+
+def _whole(value: object) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _carry(values: Mapping[str, Any], column: pa.Field) -> Any:
+    value = values.get(column.name)
+    if isinstance(value, bytes) and pa.types.is_string(column.type):
+        raise _RowError(f"{column.name} is not UTF-8: got {_brief(value)}")
+    return value
+
+
+def _request_hash(prompt: Prompt) -> bytes:
+    return _hash([prompt.prompt, prompt.negative_prompt, prompt.seed, prompt.recipe])
+
+
+def _hash(value: Any) -> bytes:
+    return hashlib.sha256(json.dumps(value).encode()).digest()
+
+
+def _rejection(row: int, prompt_id: object, prompt: object, reason: str) -> Rejection:
+    """Ids and prompts that are no text are left out; long ones are cut short."""
+    texts = (
+        value[:_KEPT_TEXT] if isinstance(value, str) else None for value in (prompt_id, prompt)
+    )
+    return Rejection(row=row, prompt_id=next(texts), prompt=next(texts), reason=reason)
+
+
+def _brief(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

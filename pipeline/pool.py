@@ -1,0 +1,165 @@
+"""The actors of one recipe: started in waves, loaded before use, reached again after a death.
+
+reaching ──ping──▶ loading ──load──▶ ready
+    ▲                 │                │
+    └─────────────────┴──── death ◀────┘        dropped: loading failed, or too many deaths in
+                                                it, or no answer for too long
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import ray
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
+
+from pipeline.actor import ActorFacts
+
+MAX_COMING = 32
+"""Actors that may be starting at once: so many machines pull images and read weights together."""
+MAX_LOADING_DEATHS = 3
+"""Deaths in a row while loading (memory, a broken driver) after which an actor is given up."""
+ANSWER_DEADLINE_SECONDS = 1800.0
+"""How long an actor may be out of reach: time enough for a cluster to find a new machine."""
+_PING_PAUSE_SECONDS = 1.0
+
+
+@dataclass
+class _Member:
+    handle: Any
+    state: Literal["reaching", "loading", "ready"] = "reaching"
+    call: Any = None
+    since: float = 0.0
+    ping_at: float = 0.0
+    num_loading_deaths: int = 0
+    facts: ActorFacts | None = None
+
+
+class ActorPool:
+    """At most `size` actors, made by `create`."""
+
+    def __init__(
+        self,
+        create: Callable[[], Any],
+        *,
+        size: int,
+        deadline_seconds: float = ANSWER_DEADLINE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._create = create
+        self._size = size
+        self._deadline_seconds = deadline_seconds
+        self._clock = clock
+        self._members: dict[str, _Member] = {}
+        self._num_created = 0
+        self.complaints: list[str] = []
+        """Why actors were dropped, in order."""
+
+    @property
+    def ready(self) -> list[str]:
+        """Names of the actors that can be sent work."""
+        return [name for name, member in self._members.items() if member.state == "ready"]
+
+    @property
+    def num_coming(self) -> int:
+        """Actors that are starting or recovering."""
+        return len(self._members) - len(self.ready)
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether no actor is left and none will come."""
+        return not self._members and self._size <= 0
+
+    @property
+    def calls(self) -> list[Any]:
+        """References of the calls under way, for `ray.wait`; each answer goes to `answer`."""
+        return [member.call for member in self._members.values() if member.call is not None]
+
+    def handle(self, name: str) -> Any:
+        """The Ray handle of an actor."""
+        return self._members[name].handle
+
+    def facts(self, name: str) -> ActorFacts | None:
+        """Where an actor lives, or lived when it was last ready."""
+        return self._members[name].facts
+
+    def tend(self) -> None:
+        """Starts what is missing, pings what is due, drops what has been silent too long."""
+        now = self._clock()
+        while len(self._members) < self._size and self.num_coming < MAX_COMING:
+            self._members[f"actor-{self._num_created}"] = _Member(self._create(), since=now)
+            self._num_created += 1
+        for name, member in list(self._members.items()):
+            if member.state != "ready" and now - member.since > self._deadline_seconds:
+                self._drop(name, f"no answer for {self._deadline_seconds:.0f} s")
+            elif member.state == "reaching" and member.call is None and now >= member.ping_at:
+                member.call = member.handle.ping.remote()
+
+    def answer(self, call: Any) -> None:
+        """Takes the answer to one of `calls`."""
+        name, member = next((n, m) for n, m in self._members.items() if m.call == call)
+        member.call = None
+        try:
+            reply = ray.get(call)
+        except RayTaskError as error:
+            self._drop(name, _last_line(error))
+        except ActorDiedError as error:
+            # Ray does not bring it back: it was never made, or was ended on purpose.
+            self._drop(name, _last_line(error))
+        except RayError as error:
+            self._note_death(name, error)
+        else:
+            self._advance(member, reply)
+
+    def recover(self, name: str) -> None:
+        """An actor was seen to be out of reach: it is used again when it has answered."""
+        member = self._members[name]
+        member.state, member.since = "reaching", self._clock()
+        member.ping_at = member.since + _PING_PAUSE_SECONDS
+
+    def retire(self, name: str) -> None:
+        """Ends an actor, so that its machine can go; none takes its place."""
+        self._size -= 1
+        ray.kill(self._members.pop(name).handle)
+
+    def retire_coming(self) -> None:
+        """Ends all actors that are not ready yet, and starts no more."""
+        for name in [n for n, m in self._members.items() if m.state != "ready"]:
+            self.retire(name)
+        self._size = len(self._members)
+
+    def close(self) -> None:
+        """Ends all actors."""
+        for name in list(self._members):
+            self.retire(name)
+
+    def _advance(self, member: _Member, reply: Any) -> None:
+        if member.state == "reaching":
+            if member.facts is not None and reply == member.facts.pid:
+                # It lived on while we could not reach it, with work that we have given up.
+                ray.kill(member.handle, no_restart=False)
+                member.ping_at = self._clock() + _PING_PAUSE_SECONDS
+                return
+            member.state, member.call = "loading", member.handle.load.remote()
+            return
+        member.state, member.facts, member.num_loading_deaths = "ready", reply, 0
+
+    def _note_death(self, name: str, error: Exception) -> None:
+        member = self._members[name]
+        if member.state == "loading":
+            member.num_loading_deaths += 1
+            if member.num_loading_deaths >= MAX_LOADING_DEATHS:
+                self._drop(name, f"died {MAX_LOADING_DEATHS} times while loading: {error}")
+                return
+        member.state = "reaching"
+        member.ping_at = self._clock() + _PING_PAUSE_SECONDS
+
+    def _drop(self, name: str, reason: str) -> None:
+        self.complaints.append(" ".join(reason.split()))
+        self.retire(name)
+
+
+def _last_line(error: Exception) -> str:
+    """Ray wraps tracebacks into its errors; the cause stands in the last line."""
+    return str(error).strip().splitlines()[-1]

@@ -1,0 +1,167 @@
+"""What a user sees while a run goes on: live bars on a terminal, plain lines everywhere else."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+LINE_SECONDS = 10.0
+"""Pause between two plain lines that say nothing but how far the run is."""
+MAX_SCENE_BARS = 8
+_PROMPT_LENGTH = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """How far a run is. `total` = `done` + `quarantined` + what is left, of this run's plan.
+
+    `fractions` maps the prompts of running scenes to the part of their optimisation that is done;
+    `elapsed` counts seconds since the first order.
+    """
+
+    total: int
+    done: int = 0
+    quarantined: int = 0
+    num_failures: int = 0
+    num_actors: int = 0
+    elapsed: float = 0.0
+    steps_per_second: float = 0.0
+    fractions: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> float:
+        """Assets that are over, with the fractions of those under way."""
+        return self.done + self.quarantined + sum(self.fractions.values())
+
+    @property
+    def assets_per_hour(self) -> float:
+        """Mean rate since the first order."""
+        return 3600.0 * self.finished / self.elapsed if self.elapsed > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the mean rate; None before there is one."""
+        if self.finished <= 0 or self.elapsed <= 0:
+            return None
+        return self.elapsed * (self.total - self.finished) / self.finished
+
+
+class Display(Protocol):
+    """Where progress goes."""
+
+    def say(self, text: str) -> None:
+        """An event, in one line."""
+        ...
+
+    def update(self, snapshot: Snapshot) -> None:
+        """The state of the run; may be called as often as one likes."""
+        ...
+
+    def close(self) -> None:
+        """Leaves the screen in order."""
+        ...
+
+
+def open_display(stream: TextIO) -> Display:
+    """Live bars if the stream is a terminal, else lines without any control characters."""
+    console = Console(file=stream)
+    return BarDisplay(console) if console.is_terminal else LineDisplay(stream)
+
+
+class LineDisplay:
+    """One line an event, and one every `LINE_SECONDS`."""
+
+    def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._next_line = clock() + LINE_SECONDS
+
+    def say(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+    def update(self, snapshot: Snapshot) -> None:
+        if self._clock() >= self._next_line:
+            self._next_line = self._clock() + LINE_SECONDS
+            self.say(describe(snapshot))
+
+    def close(self) -> None:
+        """Nothing to leave in order."""
+
+
+class BarDisplay:
+    """A bar for the run and one for each of the first few running scenes."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=console,
+        )
+        self._run = self._progress.add_task("assets", total=None, note="starting")
+        self._scenes: dict[str, TaskID] = {}
+        self._progress.start()
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False)
+
+    def update(self, snapshot: Snapshot) -> None:
+        self._progress.update(
+            self._run,
+            total=snapshot.total,
+            completed=snapshot.finished,
+            note=describe(snapshot),
+        )
+        shown = dict(list(snapshot.fractions.items())[:MAX_SCENE_BARS])
+        for prompt in [p for p in self._scenes if p not in shown]:
+            self._progress.remove_task(self._scenes.pop(prompt))
+        for prompt, fraction in shown.items():
+            if prompt not in self._scenes:
+                name = "  " + shorten(prompt)
+                self._scenes[prompt] = self._progress.add_task(name, total=1.0, note="")
+            self._progress.update(self._scenes[prompt], completed=fraction)
+
+    def close(self) -> None:
+        for task in self._scenes.values():
+            self._progress.remove_task(task)
+        self._progress.stop()
+
+
+def describe(snapshot: Snapshot) -> str:
+    """`3/10 assets, 2 running (41 %), 12.0 an hour, 35 min left, 1 failure`."""
+    parts = [f"{snapshot.done}/{snapshot.total} assets"]
+    if snapshot.fractions:
+        mean = sum(snapshot.fractions.values()) / len(snapshot.fractions)
+        parts.append(f"{len(snapshot.fractions)} running ({100 * mean:.0f} %)")
+    elif not snapshot.num_actors:
+        parts.append("waiting for an actor to be ready")
+    if snapshot.seconds_left is not None:
+        parts.append(f"{snapshot.assets_per_hour:.1f} an hour")
+        parts.append(f"{duration(snapshot.seconds_left)} left")
+    if snapshot.steps_per_second:
+        parts.append(f"{snapshot.steps_per_second:.1f} steps/s")
+    if snapshot.num_failures:
+        parts.append(f"{snapshot.num_failures} failed attempts")
+    if snapshot.quarantined:
+        parts.append(f"{snapshot.quarantined} quarantined")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """`8 s`, `3 min 20 s`, `5 h 07 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def shorten(prompt: str) -> str:
+    """A prompt that fits into a line."""
+    text = " ".join(prompt.split())
+    return text if len(text) <= _PROMPT_LENGTH else text[: _PROMPT_LENGTH - 1] + "…"

@@ -1,0 +1,286 @@
+"""Prompt tables as rows of Python values, whatever the format: Parquet, CSV, JSONL, text.
+
+A format only decides how rows are found and typed:
+
+    .parquet .pq      the file's own types; dictionaries are decoded, text and lists of any width
+                      become `string` and `list`, columns without a type become `string`
+    .csv              a header, then text; an empty cell is null; carried columns are strings
+    .jsonl .ndjson    an object a line, empty lines skipped; types are those that fit all rows
+    .txt              a prompt a line
+
+Rows are counted from 0, without header and skipped lines. A row that cannot be read is a `BadRow`
+in its place, so that the rows around it stay usable. pandas keeps an unnamed index in columns
+called `__index_level_<n>__`; they are not the user's and are left out.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import places
+from pipeline.errors import UserError
+
+KNOWN_COLUMNS = ("prompt", "prompt_id", "seed", "num_seeds", "negative_prompt", "recipe")
+INTEGER_COLUMNS = ("seed", "num_seeds")
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that could not be read, and why."""
+
+    reason: str
+
+
+Row = dict[str, Any] | BadRow
+
+
+class PromptTable(Protocol):
+    """An opened table: the names and types of its columns, and its rows in batches (once)."""
+
+    columns: pa.Schema
+
+    def batches(self, batch_rows: int) -> Iterator[list[Row]]:
+        """Lists of at most `batch_rows` rows, in the table's order. Raises UserError."""
+        ...
+
+
+@contextmanager
+def open_table(url: str) -> Iterator[PromptTable]:
+    """Open a table by its suffix. UserError: missing, a directory, another suffix, unreadable."""
+    fs, path = places.connect(url)
+    suffix = PurePosixPath(path).suffix.lower()
+    try:
+        kind = fs.info(path)["type"]
+    except Exception as error:
+        if places.is_final(error):
+            raise UserError(f"cannot read the manifest {url}: {places.reason(error)}") from error
+        raise
+    if kind == "directory":
+        raise UserError(f"the manifest {url} is a directory: name one file in it")
+    if suffix not in _FORMATS:
+        raise UserError(f"the manifest {url} ends in {suffix!r}: expected {', '.join(_FORMATS)}")
+    try:
+        stream: Any = fs.open(path, "rb")
+    except OSError as error:
+        raise UserError(f"cannot read the manifest {url}: {places.reason(error)}") from error
+    with stream:
+        yield _FORMATS[suffix](url, stream)
+
+
+def plain_type(data_type: pa.DataType) -> pa.DataType:
+    """The type in which a column is carried, so that how a writer encodes it does not matter."""
+    if isinstance(data_type, pa.BaseExtensionType):
+        return plain_type(data_type.storage_type)
+    if pa.types.is_dictionary(data_type):
+        return plain_type(data_type.value_type)
+    if (
+        pa.types.is_large_string(data_type)
+        or pa.types.is_string_view(data_type)
+        or pa.types.is_null(data_type)
+    ):
+        return pa.string()
+    if pa.types.is_large_binary(data_type) or pa.types.is_binary_view(data_type):
+        return pa.binary()
+    if pa.types.is_list(data_type) or pa.types.is_large_list(data_type):
+        return pa.list_(plain_type(data_type.value_type))
+    if pa.types.is_struct(data_type):
+        return pa.struct([pa.field(f.name, plain_type(f.type)) for f in data_type.fields])
+    return data_type
+
+
+class _ParquetTable:
+    def __init__(self, url: str, stream: BinaryIO) -> None:
+        self._url = url
+        try:
+            self._file = pq.ParquetFile(stream)
+            found = self._file.schema_arrow
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(
+                f"the manifest {url} is not a Parquet file: {_first_line(error)}"
+            ) from None
+        names = [name for name in found.names if not _PANDAS_INDEX.fullmatch(name)]
+        _check_distinct(url, names)
+        self.columns = pa.schema([(name, plain_type(found.field(name).type)) for name in names])
+
+    def batches(self, batch_rows: int) -> Iterator[list[Row]]:
+        names = self.columns.names
+        try:
+            for batch in self._file.iter_batches(batch_size=batch_rows, columns=names):
+                columns = [_python_values(batch.column(name)) for name in names]
+                yield [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(f"the manifest {self._url} is damaged: {_first_line(error)}") from error
+
+
+def _python_values(column: pa.Array) -> list[Any]:
+    """The column's values; text that is not UTF-8 stays bytes, for the row's own check to name."""
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        raw = column.cast(
+            pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary()
+        )
+        return [_text_or_bytes(value) for value in raw.to_pylist()]
+
+
+def _text_or_bytes(value: bytes | None) -> str | bytes | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
+class _CsvTable:
+    def __init__(self, url: str, stream: BinaryIO) -> None:
+        self._url = url
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+        self._reader = csv.reader(text, strict=True)
+        names = next(self._lines(), [])
+        _check_distinct(url, names)
+        self.columns = pa.schema([(name, pa.string()) for name in names])
+
+    def _lines(self) -> Iterator[list[str]]:
+        try:
+            yield from self._reader
+        except (csv.Error, UnicodeDecodeError) as error:
+            line = self._reader.line_num
+            raise UserError(
+                f"the manifest {self._url} is no CSV after line {line}: {error}"
+            ) from error
+
+    def batches(self, batch_rows: int) -> Iterator[list[Row]]:
+        rows = (self._row(cells) for cells in self._lines() if cells)
+        return _batched(rows, batch_rows)
+
+    def _row(self, cells: list[str]) -> Row:
+        names = self.columns.names
+        if len(cells) != len(names):
+            return BadRow(f"it has {len(cells)} cells, and the header {len(names)}")
+        return {
+            name: _csv_integer(cell) if name in INTEGER_COLUMNS else cell or None
+            for name, cell in zip(names, cells, strict=True)
+        }
+
+
+def _csv_integer(cell: str) -> int | float | str | None:
+    """A number as it is written, for the row's own check; pandas writes gaps' columns as 3.0."""
+    for kind in (int, float):
+        try:
+            return kind(cell) if cell.strip() else None
+        except ValueError:
+            continue
+    return cell
+
+
+class _TextTable:
+    columns = pa.schema([("prompt", pa.string())])
+
+    def __init__(self, url: str, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def batches(self, batch_rows: int) -> Iterator[list[Row]]:
+        return _batched(({"prompt": _line_text(line)} for line in _lines(self._stream)), batch_rows)
+
+
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    for index, line in enumerate(stream):
+        yield line.removeprefix(b"\xef\xbb\xbf") if index == 0 else line
+
+
+def _line_text(line: bytes) -> str | bytes | None:
+    return _text_or_bytes(line.rstrip(b"\r\n"))
+
+
+class _JsonTable:
+    """Read twice: JSON has no schema, so the first pass finds the types that fit every row."""
+
+    def __init__(self, url: str, stream: BinaryIO) -> None:
+        self._url, self._stream = url, stream
+        found: dict[str, pa.DataType] = {}
+        for batch in self.batches(8192):
+            _widen(url, found, [row for row in batch if isinstance(row, dict)])
+        self.columns = pa.schema([(name, plain_type(kind)) for name, kind in found.items()])
+
+    def batches(self, batch_rows: int) -> Iterator[list[Row]]:
+        self._stream.seek(0)
+        rows = (_json_row(line) for line in _lines(self._stream) if line.strip())
+        return _batched(rows, batch_rows)
+
+
+def _json_row(line: bytes) -> Row:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        return BadRow(f"it is not JSON: {error}")
+    if not isinstance(row, dict):
+        return BadRow(f"it is not a JSON object: {line[:40]!r}")
+    return BadRow("it has half of a surrogate pair") if _has_lone_surrogate(line, row) else row
+
+
+def _has_lone_surrogate(line: bytes, row: dict[str, Any]) -> bool:
+    if b"\\ud" not in line.lower():
+        return False
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _widen(url: str, found: dict[str, pa.DataType], rows: list[dict[str, Any]]) -> None:
+    """Widen `found` until it fits `rows`: null to anything, integer to float, structs by union.
+
+    Known columns are checked value by value, so that one wrong value costs one row.
+    """
+    for name in dict.fromkeys(name for row in rows for name in row):
+        if name in KNOWN_COLUMNS:
+            found[name] = pa.string()
+            continue
+        try:
+            seen = pa.array([row.get(name) for row in rows]).type
+            both = [pa.schema([(name, kind)]) for kind in (found.get(name, pa.null()), seen)]
+            found[name] = pa.unify_schemas(both, promote_options="permissive").field(name).type
+        except (pa.ArrowException, OverflowError) as error:
+            text = f"column {name!r} of {url} mixes types: {_first_line(error)}"
+            raise UserError(f"{text}; give all its values one type") from error
+
+
+_FORMATS: dict[str, Callable[[str, BinaryIO], PromptTable]] = {
+    ".parquet": _ParquetTable,
+    ".pq": _ParquetTable,
+    ".csv": _CsvTable,
+    ".jsonl": _JsonTable,
+    ".ndjson": _JsonTable,
+    ".txt": _TextTable,
+}
+
+
+def _batched(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
+    batch: list[Row] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _check_distinct(url: str, names: list[str]) -> None:
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise UserError(f"the manifest {url} has more than one column {sorted(repeated)[0]!r}")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,107 @@
+"""From a finished scene to a committed asset: export, one Parquet file, create-if-absent."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline import retry
+from pipeline.asset_table import asset_table, to_parquet_bytes
+from pipeline.engine_port import Engine, Finished
+from pipeline.records import CommitResult, Provenance
+from pipeline.schedule import Attempt
+from pipeline.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """An asset that lies in the store. `num_bytes` is 0 if somebody else had put it there."""
+
+    result: CommitResult
+    num_bytes: int
+    mesh_status: str
+    export_seconds: float
+    commit_seconds: float
+
+
+class StageError(Exception):
+    """An error in one stage of one scene's way out; `kind` is a key of `retry.TABLE`."""
+
+    def __init__(self, kind: str, error: Exception) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+        self.kind = kind
+
+
+class Publisher:
+    """Exports with one engine into one store."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: Store,
+        *,
+        store_delays: tuple[float, ...] = retry.STORE_DELAYS_SECONDS,
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._store_delays = store_delays
+        self._carried = store.carried_schema()
+
+    def publish(self, attempt: Attempt, finished: Finished) -> Published:
+        """Makes the asset and commits it. Raises StageError."""
+        start = time.monotonic()
+        try:
+            table_bytes, mesh_status = self._export(attempt, finished)
+        except Exception as error:
+            raise StageError(retry.classify(error, stage="export"), error) from error
+        exported = time.monotonic()
+        result = self._commit(attempt.task.asset_id, table_bytes)
+        return Published(
+            result=result,
+            num_bytes=len(table_bytes) if result == "committed" else 0,
+            mesh_status=mesh_status,
+            export_seconds=exported - start,
+            commit_seconds=time.monotonic() - exported,
+        )
+
+    def _export(self, attempt: Attempt, finished: Finished) -> tuple[bytes, str]:
+        asset = self._engine.export(finished, _metadata(attempt))
+        provenance = Provenance(
+            attempt_id=attempt.attempt_id,
+            seed_used=attempt.seed,
+            attempts=attempt.number,
+            iterations=finished.iterations,
+            gpu_seconds=finished.seconds,
+            device=self._engine.device,
+            peak_memory_bytes=self._engine.peak_memory_bytes(),
+            losses=dict(finished.losses),
+        )
+        table = asset_table(attempt.task, asset, provenance, self._carried)
+        return to_parquet_bytes(table), asset.mesh_status
+
+    def _commit(self, asset_id: str, table_bytes: bytes) -> CommitResult:
+        """Tries a few times: minutes of optimisation hang on one upload."""
+        delays: list[Any] = [*self._store_delays, None]
+        for delay in delays:
+            try:
+                return self._store.commit(asset_id, table_bytes)
+            except Exception as error:  # storage clients have no common family of errors
+                if delay is None:
+                    raise StageError(retry.classify(error, stage="store"), error) from error
+                time.sleep(delay)
+        raise AssertionError("the last delay is None")
+
+
+def _metadata(attempt: Attempt) -> dict[str, str]:
+    """What the GLB says about itself."""
+    task = attempt.task
+    return {
+        "generator": "dreambatch",
+        "asset_id": task.asset_id,
+        "prompt": task.prompt.prompt,
+        "negative_prompt": task.prompt.negative_prompt,
+        "seed": str(attempt.seed),
+        "recipe": task.recipe_name,
+        "recipe_digest": task.recipe_digest,
+        "guidance": task.guidance,
+        "guidance_digest": task.guidance_digest,
+    }

@@ -1,0 +1,145 @@
+"""What is written down and said about a run: run.json, summary.json, and the last lines."""
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from pipeline import catalog, contact_sheet
+from pipeline.job import Job
+from pipeline.ledger import Totals
+from pipeline.metrics import JobMetrics
+from pipeline.progress import duration
+from pipeline.records import RunStart, RunSummary
+
+_PACKAGES = ("dreambatch", "ray", "torch", "diffusers", "transformers", "pyarrow", "fsspec")
+
+
+def version(package: str) -> str:
+    """The installed version of a package, found without importing it."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def start(job: Job, run_id: str, *, num_actors: int) -> RunStart:
+    """run.json. Only recipes that a row of this run uses are kept."""
+    used = {task.recipe_name for task in job.plan.tasks} | {job.choice.default}
+    return RunStart(
+        run_id=run_id,
+        manifest=job.settings.manifest,
+        manifest_digest=job.manifest_digest,
+        num_prompts=job.plan.num_prompts,
+        num_rejected=len(job.plan.rejections),
+        num_committed_before=job.plan.num_committed,
+        num_quarantined_before=job.plan.num_quarantined,
+        num_assets_before=job.num_assets,
+        guidance=job.weights.guidance,
+        guidance_digest=job.weights.digest,
+        recipes={name: job.choice.recipes[name].to_dict() for name in sorted(used)},
+        details={
+            "recipe": job.choice.default,
+            "arguments": asdict(job.settings),
+            "num_actors": num_actors,
+            "python": platform.python_version(),
+            "versions": {package: version(package) for package in _PACKAGES},
+        },
+    )
+
+
+def summary(
+    job: Job, run_id: str, code: int, totals: Totals, metrics: JobMetrics, seconds: float
+) -> RunSummary:
+    """summary.json, with the totals of all metrics."""
+    return RunSummary(
+        run_id=run_id,
+        exit_code=code,
+        num_committed=totals.num_committed,
+        num_duplicate=totals.num_duplicate,
+        num_failed_attempts=totals.num_failed_attempts,
+        num_quarantined=job.plan.num_quarantined + totals.num_quarantined,
+        num_rejected=len(job.plan.rejections),
+        num_remaining=len(job.plan.tasks) - totals.num_done - totals.num_quarantined,
+        gpu_seconds=totals.gpu_seconds,
+        wall_seconds=seconds,
+        bytes_written=totals.bytes_written,
+        details={"metrics": metrics.totals()},
+    )
+
+
+def late_summary(job: Job, earlier: RunStart, code: int) -> RunSummary:
+    """The summary of a run that was killed before it wrote one: what the store still tells."""
+    return RunSummary(
+        run_id=earlier.run_id,
+        exit_code=code,
+        num_committed=max(0, job.plan.num_committed - earlier.num_committed_before),
+        num_duplicate=0,
+        num_failed_attempts=0,
+        num_quarantined=job.plan.num_quarantined,
+        num_rejected=len(job.plan.rejections),
+        num_remaining=0,
+        gpu_seconds=0.0,
+        wall_seconds=0.0,
+        bytes_written=0,
+        details={"written_by": "a later command, from the store: times and bytes are unknown"},
+    )
+
+
+def write_views(job: Job) -> dict[str, str]:
+    """Catalog and contact sheet of all that is committed; their addresses by what they are."""
+    if not job.store.committed():
+        return {}
+    return {"catalog": catalog.write(job.store), "contact sheet": contact_sheet.write(job.store)}
+
+
+def announcement(job: Job, num_actors: int) -> str:
+    """The first line of a run."""
+    plan = job.plan
+    already = f", {plan.num_committed} already committed" if plan.num_committed else ""
+    rejected = f", {len(plan.rejections)} rejected" if plan.rejections else ""
+    return (
+        f"{len(plan.tasks)} prompts to make{already}{rejected}; recipe {job.choice.default}, "
+        f"{num_actors} {'actor' if num_actors == 1 else 'actors'}, output {job.store.url}"
+    )
+
+
+def done(job: Job, totals: Totals, views: Mapping[str, str], seconds: float) -> str:
+    """The last lines of a run that came to its end."""
+    url = job.store.url.rstrip("/")
+    quarantined = job.plan.num_quarantined + totals.num_quarantined
+    counts = [f"{job.plan.num_committed + totals.num_done} committed"]
+    if job.plan.num_committed:
+        counts[0] += f" ({totals.num_done} in this run)"
+    counts += [f"{quarantined} quarantined", f"{len(job.plan.rejections)} rejected"]
+    places = {"assets": f"{url}/assets", **views}
+    if job.plan.rejections:
+        places["rejected rows"] = f"{url}/_rejected"
+    if quarantined:
+        places["failures"] = f"{url}/_failures (remove it to try those prompts again)"
+    places["next"] = (
+        f"look at the contact sheet; pandas.read_parquet({f'{url}/catalog'!r}) is the table"
+    )
+    width = max(map(len, places))
+    lines = [f"done in {duration(seconds)}: {', '.join(counts)}"]
+    return "\n".join(lines + [f"  {name:<{width}}  {place}" for name, place in places.items()])
+
+
+def settled(job: Job) -> str:
+    """What is said where there is nothing to make."""
+    plan, url = job.plan, job.store.url
+    counts = f"{plan.num_committed} committed, {plan.num_quarantined} quarantined"
+    hint = (
+        f"; remove {url.rstrip('/')}/_failures to try the quarantined ones again"
+        if plan.num_quarantined
+        else ""
+    )
+    return f"nothing to do: {counts}, {len(plan.rejections)} rejected in {url}{hint}"
+
+
+def interrupted(job: Job, totals: Totals) -> str:
+    """What is said after Ctrl-C or SIGTERM."""
+    return (
+        f"interrupted: {totals.num_done} of {len(job.plan.tasks)} assets are committed to "
+        f"{job.store.url}; the same command goes on from there"
+    )

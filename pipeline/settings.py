@@ -1,0 +1,40 @@
+"""What a user may say about a run; free of heavy imports."""
+
+from dataclasses import dataclass
+
+from pipeline.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Make a dataset of 3D assets out of a manifest of prompts; the same command again goes on."""
+
+    manifest: str
+    """Table of prompts: Parquet, CSV, JSONL or text, on a path or an fsspec URL."""
+    output: str
+    """Directory of the dataset, on a path or an fsspec URL such as gs://bucket/name."""
+    recipe: str | None = None
+    """Named recipe, see `dreambatch recipes`. Default: as before in this output, else by GPU."""
+    guidance: str | None = None
+    """Diffusion model: a directory like DeepFloyd IF's, or `primitives`. Default: the recipe's."""
+    slots: int | None = None
+    """Prompts that one GPU optimises together. Default: the recipe's."""
+    gpus: int | None = None
+    """GPUs to ask for, one actor each. Default: all there are, else the CPU."""
+    limit: int | None = None
+    """Make no more than the first prompts of the manifest."""
+    strict: bool = False
+    """Stop before anything is made if a row is rejected."""
+    metrics_port: int = 9464
+    """Port of the Prometheus metrics; 0: any free one."""
+
+    def check(self) -> None:
+        """Raises UserError. The parser constructs, and would wrap an error in its own words."""
+        for name in ("slots", "gpus", "limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"--{name}: expected 1 or more, got {value}")
+        if not 0 <= self.metrics_port <= 65535:
+            raise UserError(
+                f"--metrics-port: expected 0 (any free port) to 65535, got {self.metrics_port}"
+            )

@@ -1,0 +1,165 @@
+"""Ray clusters for tests: own ports, own directory, ended by a signal to their own process.
+
+`ray stop` is never used: it ends every Ray of the machine. The temporary directory has a short name
+because sockets lie in it, and the path of a socket has at most 107 characters.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+_RAY = Path(sys.executable).parent / "ray"
+_UP_SECONDS = 60
+_DOWN_SECONDS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """A running one-machine cluster. `process` is the `ray start --block` that holds it."""
+
+    address: str
+    dashboard_url: str
+    metrics_url: str
+    process: subprocess.Popen[bytes]
+
+    def environment(self) -> dict[str, str]:
+        """What a driver needs in its environment to join."""
+        return driver_environment() | {"RAY_ADDRESS": self.address}
+
+
+def driver_environment() -> dict[str, str]:
+    """The environment of a driver whose workers find this repository; it names no cluster."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTEST_"))}
+    return inherited | {
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+        "COLUMNS": "200",
+    }
+
+
+@contextmanager
+def head(*, num_cpus: int = 1) -> Iterator[Head]:
+    """A cluster of one machine, gone with all its processes and files at the end."""
+    port, dashboard, metrics, agent, client = free_ports(5)
+    directory = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+    command = [
+        str(_RAY),
+        "start",
+        "--head",
+        "--block",
+        f"--port={port}",
+        f"--dashboard-port={dashboard}",
+        f"--metrics-export-port={metrics}",
+        f"--dashboard-agent-listen-port={agent}",
+        f"--ray-client-server-port={client}",
+        "--node-ip-address=127.0.0.1",
+        f"--temp-dir={directory}",
+        f"--num-cpus={num_cpus}",
+        "--num-gpus=0",
+        "--object-store-memory=100000000",
+    ]
+    with _started(command, directory / "start.log") as process:
+        url = f"http://127.0.0.1:{dashboard}"
+        try:
+            _wait_for(f"{url}/api/version", process, directory / "start.log")
+            yield Head(
+                address=f"127.0.0.1:{port}",
+                dashboard_url=url,
+                metrics_url=f"http://127.0.0.1:{metrics}/metrics",
+                process=process,
+            )
+        finally:
+            _end(process)
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports that nobody listens on, all different."""
+    probes = [socket.socket() for _ in range(number)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def descendants(pid: int) -> set[int]:
+    """Processes that come from `pid`, at this moment, without itself."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                status = (entry / "stat").read_text()
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(status.rpartition(")")[2].split()[1])
+    found, fresh = set(), {pid}
+    while fresh := {child for child, parent in parents.items() if parent in fresh} - found:
+        found |= fresh
+    return found
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until_gone(pids: set[int], seconds: float) -> set[int]:
+    """Those of the processes that still run after at most that time."""
+    end = time.monotonic() + seconds
+    while (left := {pid for pid in pids if is_running(pid)}) and time.monotonic() < end:
+        time.sleep(0.1)
+    return left
+
+
+@contextmanager
+def _started(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    environment = driver_environment() | {"RAY_DISABLE_IMPORT_WARNING": "1"}
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command, env=environment, cwd=ROOT, stdout=output, stderr=output
+        ) as process,
+    ):
+        yield process
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + _UP_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.2)
+    raise RuntimeError(f"no cluster came up:\n{log.read_text()[-3000:]}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to `ray start --block`, which ends all that it started; checked, one by one."""
+    family = descendants(process.pid)
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=_DOWN_SECONDS)
+    left = wait_until_gone(family, _DOWN_SECONDS)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left, f"processes outlived their cluster: {sorted(left)}"

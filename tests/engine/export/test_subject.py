@@ -1,0 +1,30 @@
+import torch
+
+from engine.export.subject import Subject, albedo_at, density_at
+from engine.scene import Scene
+
+from .subjects import Box, Solids, ball
+
+
+def test_scene_is_a_subject():
+    assert isinstance(ball(), Subject)
+    assert all(hasattr(Scene, name) for name in ("bound", "device", "density", "albedo"))
+
+
+def test_density_is_zero_outside_the_ball():
+    full = Solids(parts=(Box(half=(2.0, 2.0, 2.0)),))
+    x = torch.tensor([[[0.0, 0.0, 0.99], [0.0, 0.0, 1.01]], [[0.7, 0.7, 0.7], [5.0, 0.0, 0.0]]])
+    assert density_at(full, x).tolist() == [[500.0, 0.0], [0.0, 0.0]]
+
+
+def test_albedo_beyond_the_cube_is_that_of_the_nearest_point():
+    scene = ball()
+    x = torch.tensor([[0.0, 0.0, 3.0]])
+    torch.testing.assert_close(albedo_at(scene, x), scene.albedo(x.clamp(-1, 1)))
+
+
+def test_an_empty_batch_is_answered_without_asking():
+    scene = ball()
+    assert density_at(scene, torch.zeros(0, 3)).shape == (0,)
+    assert albedo_at(scene, torch.zeros(4, 0, 3)).shape == (4, 0, 3)
+    assert scene.num_densities == 0

@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+import torch
+
+from engine.export import lattice, views
+from engine.export.asset import View
+from engine.export.occupancy import occupied
+from engine.recipe import ExportConfig
+
+from .subjects import (
+    BLUE,
+    GREEN,
+    RED,
+    Solids,
+    ball,
+    decode,
+    figure,
+    nothing,
+    project,
+    unproject,
+    z_depth,
+)
+
+CONFIG = ExportConfig(view_size=64, grid_size=64)
+NAMES = ["front", "45", "left", "135", "back", "225", "right", "315"]
+
+
+@pytest.fixture(scope="module")
+def figure_views() -> list[View]:
+    return views.render_views(figure(), CONFIG)
+
+
+def _is_near(picture: np.ndarray, colour: tuple[float, float, float]) -> np.ndarray:
+    """Opaque pixels of a colour."""
+    off = np.abs(picture[..., :3] / 255.0 - np.array(colour)).max(axis=-1)
+    return (off < 0.1) & (picture[..., 3] > 200)
+
+
+def test_ring_starts_at_the_front_and_holds_the_four_sides(figure_views: list[View]):
+    assert [view.azimuth_deg for view in figure_views] == [45.0 * k for k in range(8)]
+    assert len({view.name for view in figure_views}) == 8
+    for view in figure_views:
+        assert (view.w, view.h, view.cx, view.cy) == (64, 64, 32.0, 32.0)
+        c2w = np.array(view.c2w).reshape(4, 4)
+        np.testing.assert_allclose(c2w[:3, :3] @ c2w[:3, :3].T, np.eye(3), atol=1e-12)
+        azimuth, elevation = np.deg2rad(view.azimuth_deg), np.deg2rad(20.0)
+        position = 2.4 * np.array(
+            [
+                np.cos(elevation) * np.cos(azimuth),
+                np.cos(elevation) * np.sin(azimuth),
+                np.sin(elevation),
+            ]
+        )
+        np.testing.assert_allclose(c2w[:3, 3], position, atol=1e-12)
+        # Looks at the origin along -Z, with the world's up to the picture's top.
+        np.testing.assert_allclose(c2w[:3, 2], position / 2.4, atol=1e-12)
+        assert c2w[2, 1] > 0.9
+        assert view.fl_x == view.fl_y == pytest.approx(32.0 / np.tan(np.deg2rad(22.5)))
+
+
+def test_front_shows_the_nose_and_the_hat_is_on_top(figure_views: list[View]):
+    num_red = [int(_is_near(decode(v.image), RED).sum()) for v in figure_views]
+    assert num_red[NAMES.index("front")] == max(num_red) > 20
+    assert num_red[NAMES.index("back")] == 0
+    for view in figure_views:
+        picture = decode(view.image)
+        rows = np.nonzero(picture[..., 3] > 128)[0]
+        hat = np.nonzero(_is_near(picture, BLUE))[0]
+        assert hat.mean() < rows.mean() - 5
+
+
+def test_green_arm_is_to_the_right_in_front_and_to_the_left_behind(figure_views: list[View]):
+    """+Y is on the right for the camera at +X, which has +Z up."""
+    for name, side in (("front", 1), ("back", -1)):
+        picture = decode(figure_views[NAMES.index(name)].image)
+        columns = np.nonzero(_is_near(picture, GREEN))[1]
+        assert len(columns) > 10
+        assert side * (columns.mean() - 31.5) > 10
+
+
+def test_depths_of_all_views_lie_on_the_surface(figure_views: list[View]):
+    for view in figure_views:
+        depth = figure().depth(torch.from_numpy(unproject(view))).abs()
+        assert len(depth) > 300
+        assert float(depth.mean()) < 0.005
+        assert float(depth.max()) < 0.02
+
+
+def test_depths_of_different_views_agree_with_each_other(figure_views: list[View]):
+    """No point of a view floats in front of what another sees; those in sight of both agree."""
+    num_agreeing = 0
+    for first in figure_views:
+        points = unproject(first)
+        for second in figure_views:
+            column, row, z = project(second, points)
+            inside = (column > 1) & (column < 63) & (row > 1) & (row < 63)
+            row, column = row[inside].astype(int), column[inside].astype(int)
+            # Least depth of the pixel and its neighbours: the silhouette may fall between pixels.
+            seen = np.where(z_depth(second) == 0, np.inf, z_depth(second))
+            least = np.min([np.roll(seen, s, (0, 1)) for s in np.ndindex(3, 3)], axis=0)
+            least = np.roll(least, (-1, -1), (0, 1))
+            behind = z[inside] - least[row, column]
+            assert behind.min() > -0.02
+            if first is not second:
+                num_agreeing += int((np.abs(z[inside] - seen[row, column]) < 0.02).sum())
+    assert num_agreeing > 3000
+
+
+def test_depth_is_there_exactly_where_alpha_is_half(figure_views: list[View]):
+    for view in figure_views:
+        alpha = decode(view.image)[..., 3]
+        assert ((alpha >= 128) == (decode(view.depth) > 0)).all()
+        assert ((alpha > 0) & (alpha < 255)).any()
+
+
+def test_normals_are_those_of_the_surface_and_face_the_camera():
+    scene = ball()
+    for view in views.render_views(scene, CONFIG):
+        has_depth = decode(view.depth) > 0
+        normal = decode(view.normal)[has_depth] / 127.5 - 1.0
+        points = unproject(view)
+        expected = points - np.array(scene.parts[0].centre)
+        expected /= np.linalg.norm(expected, axis=-1, keepdims=True)
+        cosine = (normal * expected).sum(axis=-1)
+        assert cosine.mean() > 0.995
+        assert np.quantile(cosine, 0.01) > 0.96
+        to_camera = np.array(view.c2w).reshape(4, 4)[:3, 3] - points
+        assert ((normal * to_camera).sum(axis=-1) > -0.1).all()
+        nothing_seen = decode(view.image)[..., 3] == 0
+        assert nothing_seen.any()
+        assert (decode(view.normal)[nothing_seen] == 128).all()
+
+
+def test_a_given_occupancy_changes_nothing_and_is_used():
+    scene = figure()
+    occupancy = occupied(lattice.sample(scene, CONFIG.grid_size))
+    scene.num_densities = 0
+    given = views.render_views(scene, CONFIG, occupancy=occupancy)
+    num_given, scene.num_densities = scene.num_densities, 0
+    assert given == views.render_views(scene, CONFIG)
+    assert scene.num_densities == num_given + CONFIG.grid_size**3
+
+
+def test_an_empty_scene_has_transparent_views():
+    for view in views.render_views(nothing(), ExportConfig(view_size=8, grid_size=8)):
+        assert not decode(view.image).any()
+        assert not decode(view.depth).any()
+
+
+def test_what_is_beyond_the_ball_is_not_shown():
+    """A scene full of density is the ball itself: its depths lie on the unit sphere."""
+    scene = Solids(parts=(ball().parts[0].__class__(radius=3.0),))
+    for view in views.render_views(scene, ExportConfig(view_size=32, num_views=4)):
+        radius = np.linalg.norm(unproject(view), axis=-1)
+        assert len(radius) > 300
+        assert np.abs(radius - 1.0).max() < 0.02

@@ -1,0 +1,338 @@
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+
+from engine import cameras, occupancy, recipes, viewpoints
+from engine.fields import Parameters
+from engine.gang import FinishedScene, Gang, SceneRequest
+from engine.recipe import (
+    DenseGridConfig,
+    DistillationConfig,
+    FieldConfig,
+    HashGridConfig,
+    LossConfig,
+    MarchConfig,
+    OptimiserConfig,
+    Recipe,
+    ShadingConfig,
+)
+from tests.engine.fakes import DiscGuidance, RecordingGuidance
+
+DENSE = DenseGridConfig(resolutions=(4, 9))
+HASH = HashGridConfig(num_levels=3, log2_size=9, base_resolution=3, finest_resolution=12, hidden=8)
+LIT = ShadingConfig(shaded=0.8, albedo_until=0.0)
+ALL_LOSSES = LossConfig(opacity=2.0, entropy=(0.0, 3.0), total_variation=1.0, orientation=1.0)
+
+
+def recipe(field: FieldConfig = DENSE, **changes) -> Recipe:
+    """Small, with every regulariser and an enlargement from 8 to 16 pixels."""
+    return replace(
+        recipes.get("smoke"),
+        iterations=5,
+        views=2,
+        render_size=8,
+        field=field,
+        march=MarchConfig(num_samples=8, num_bins=16, grid_size=8, refresh=4),
+        distillation=DistillationConfig(scale=3.0),
+        losses=ALL_LOSSES,
+        **changes,
+    )
+
+
+def request(key: str, prompt: str | None = None) -> SceneRequest:
+    """A request whose prompt and seed follow from its key."""
+    colour = ("red", "green", "blue")[sum(key.encode()) % 3]
+    return SceneRequest(key=key, prompt=prompt or f"{colour} disc", seed=sum(key.encode()) * 7919)
+
+
+def run(
+    r: Recipe, num_slots: int, arrivals: Mapping[int, Sequence[SceneRequest]]
+) -> dict[str, FinishedScene]:
+    """Drives a gang until it is empty; requests arrive before the steps with their numbers."""
+    gang = Gang(r, DiscGuidance(), num_slots=num_slots)
+    finished: dict[str, FinishedScene] = {}
+    for step in range(max(arrivals) + r.iterations):
+        for arrival in arrivals.get(step, ()):
+            gang.add(arrival)
+        gang.step()
+        finished |= {scene.key: scene for scene in gang.take_finished()}
+    assert gang.num_free == num_slots
+    assert len(finished) == sum(len(requests) for requests in arrivals.values())
+    return finished
+
+
+def parameters_of(scene: FinishedScene) -> Parameters:
+    return scene.scene._parameters
+
+
+def assert_identical(actual: FinishedScene, expected: FinishedScene) -> None:
+    """Equal to the last bit."""
+    for name, p in parameters_of(expected).items():
+        difference = (parameters_of(actual)[name] - p).abs().max()
+        assert torch.equal(parameters_of(actual)[name], p), f"{name} differs by {difference}"
+    assert actual.losses == expected.losses
+    assert actual.status == expected.status
+
+
+VARIANTS = {
+    "dense": lambda: recipe(DENSE),
+    "dense, lit": lambda: recipe(DENSE, shading=LIT),
+    "hash": lambda: recipe(HASH),
+    "hash, lit": lambda: recipe(HASH, shading=LIT),
+}
+
+
+@pytest.fixture(params=VARIANTS, scope="module")
+def variant(request: pytest.FixtureRequest) -> Recipe:
+    make: Callable[[], Recipe] = VARIANTS[request.param]
+    return make()
+
+
+def test_a_scene_is_bit_identical_whatever_its_neighbours_do(variant: Recipe) -> None:
+    alone = run(variant, 3, {0: [request("a")]})["a"]
+    assert alone.status == "ok"
+    company = run(variant, 3, {0: [request("a"), request("b"), request("c")]})
+    assert_identical(company["a"], alone)
+    late = run(variant, 3, {0: [request("a")], 2: [request("b")], 4: [request("c")]})
+    assert_identical(late["a"], alone)
+    assert not torch.equal(*(next(iter(parameters_of(company[k]).values())) for k in "ab"))
+
+
+def test_a_scene_is_bit_identical_in_every_slot(variant: Recipe) -> None:
+    first = run(variant, 3, {0: [request("a"), request("b"), request("c")]})
+    for order in ("bac", "cba"):
+        other = run(variant, 3, {0: [request(key) for key in order]})
+        for key in "abc":
+            assert_identical(other[key], first[key])
+
+
+def test_slots_that_fill_and_empty_at_different_times_change_nothing(variant: Recipe) -> None:
+    arrivals = {
+        0: [request("a")],
+        1: [request("b")],
+        3: [request("c")],
+        5: [request("d")],
+        6: [request("e")],
+    }
+    together = run(variant, 3, arrivals)
+    for key in "abcde":
+        assert_identical(together[key], run(variant, 3, {0: [request(key)]})[key])
+
+
+def test_a_poisoned_neighbour_diverges_alone(variant: Recipe) -> None:
+    healthy = run(variant, 3, {0: [request("a")], 1: [request("c")]})
+    arrivals = {0: [request("a"), request("b", "poison")], 1: [request("c")]}
+    poisoned = run(variant, 3, arrivals)
+    assert poisoned["b"].status == "diverged"
+    for key in "ac":
+        assert_identical(poisoned[key], healthy[key])
+    for p in parameters_of(poisoned["b"]).values():
+        assert p.isfinite().all()
+
+
+def test_a_slot_is_clean_after_a_poisoned_scene() -> None:
+    alone = run(recipe(), 1, {0: [request("a")]})["a"]
+    after = run(recipe(), 1, {0: [request("b", "poison")], 5: [request("a")]})
+    assert after["b"].status == "diverged"
+    assert_identical(after["a"], alone)
+
+
+def test_gangs_of_other_sizes_agree_closely() -> None:
+    """Not to the bit: a matrix product of another batch may sum in another order."""
+    one, five = (run(recipe(HASH), n, {0: [request("a")]})["a"] for n in (1, 5))
+    for name, p in parameters_of(one).items():
+        torch.testing.assert_close(parameters_of(five)[name], p, rtol=1e-3, atol=1e-4)
+
+
+def test_seed_and_prompt_shape_the_scene() -> None:
+    base = SceneRequest(key="a", prompt="red disc", seed=1)
+    scenes = run(
+        recipe(),
+        3,
+        {0: [base, replace(base, key="b", seed=2), replace(base, key="c", prompt="blue disc")]},
+    )
+    grids = [parameters_of(scenes[key])["grid9"] for key in "abc"]
+    assert not torch.equal(grids[0], grids[1])
+    assert not torch.equal(grids[0], grids[2])
+
+
+def test_the_negative_prompt_shapes_the_scene() -> None:
+    base = SceneRequest(key="a", prompt="red disc", seed=1)
+    pair = {0: [base, replace(base, key="b", negative_prompt="blue disc")]}
+    scenes = run(recipe(), 2, pair)
+    assert not torch.equal(*(parameters_of(scenes[key])["grid9"] for key in "ab"))
+
+
+def test_slots_progress_and_what_is_free() -> None:
+    gang = Gang(recipe(), DiscGuidance(), num_slots=2)
+    assert (gang.num_slots, gang.num_free, gang.progress()) == (2, 2, {})
+    gang.step()
+    assert gang.take_finished() == []
+    gang.add(request("a"))
+    gang.step()
+    gang.add(request("b"))
+    gang.step()
+    assert gang.num_free == 0
+    assert gang.progress() == {"a": 2 / 5, "b": 1 / 5}
+    for _ in range(3):
+        assert gang.take_finished() == []
+        gang.step()
+    (a,) = gang.take_finished()
+    assert (a.key, a.iterations, gang.num_free) == ("a", 5, 1)
+    assert gang.progress() == {"b": 4 / 5}
+    gang.step()
+    (b,) = gang.take_finished()
+    assert (b.key, b.prompt, b.seed) == ("b", request("b").prompt, request("b").seed)
+    assert gang.num_free == 2
+    assert a.seconds > b.seconds * 0.2 > 0
+
+
+def test_a_full_gang_refuses() -> None:
+    gang = Gang(recipe(), DiscGuidance(), num_slots=1)
+    gang.add(request("a"))
+    with pytest.raises(ValueError, match=r"gang: expected a free slot, all 1 are taken"):
+        gang.add(request("b"))
+    assert list(gang.progress()) == ["a"]
+
+
+def test_a_gang_without_slots_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"slots: expected 1 or more, got 0"):
+        Gang(recipe(), DiscGuidance(), num_slots=0)
+
+
+def test_a_request_that_cannot_be_encoded_takes_no_slot() -> None:
+    class Refusing(DiscGuidance):
+        def encode(self, prompts: list[str]) -> torch.Tensor:
+            if any("refuse" in prompt for prompt in prompts):
+                raise ValueError("too long")
+            return super().encode(prompts)
+
+    gang = Gang(recipe(), Refusing(), num_slots=1)
+    with pytest.raises(ValueError, match="too long"):
+        gang.add(request("a", "refuse"))
+    assert gang.num_free == 1
+    assert gang.progress() == {}
+
+
+def test_a_scene_of_which_nothing_is_left_is_empty() -> None:
+    thin = replace(DENSE, blob_density=-80.0, blob_radius=100.0)
+    scenes = run(recipe(thin), 2, {0: [request("a")]})
+    assert scenes["a"].status == "empty"
+    assert scenes["a"].losses["mean_opacity"] < 1e-6
+
+
+def test_the_model_sees_views_in_their_words_and_at_its_size() -> None:
+    guidance = RecordingGuidance(size=12)
+    r = recipe()
+    gang = Gang(r, guidance, num_slots=2)
+    gang.add(SceneRequest(key="a", prompt="a cup", negative_prompt="ugly", seed=3))
+    words = ["front view", "side view", "back view", "overhead view"]
+    assert guidance.prompts == ["", "ugly", *(f"a cup, {word}" for word in words)]
+    gang.step()
+    ((z, t, text),) = guidance.calls
+    assert z.shape == (2 * 2 * 2, 3, 12, 12)
+    assert t.shape == (8,)
+    seed, step = torch.tensor([3]), torch.tensor([0])
+    views = viewpoints.sample(r, seed, step, torch.zeros(1))
+    expected = guidance.encode([f"a cup, {words[k]}" for k in views.word[0].tolist()])
+    assert torch.equal(text[4:6], expected)
+    assert torch.equal(text[:2], guidance.encode(["ugly"]).repeat(2, 1, 1))
+
+
+def test_the_pictures_receive_the_score_as_their_gradient_mean_over_views() -> None:
+    """One step of plain distillation against a step with the gradient worked out by hand."""
+    r = recipe(optimiser=OptimiserConfig(betas=(0.0, 0.0), eps=1e6, lr=(1e6, 1e6)))
+    r = replace(r, losses=LossConfig(opacity=0.0, entropy=(0.0, 0.0)), iterations=1)
+    guidance = RecordingGuidance(size=8)
+    gang = Gang(r, guidance, num_slots=1)
+    gang.add(SceneRequest(key="a", prompt="a cup", seed=3))
+    before = {name: p.clone() for name, p in gang._parameters.items()}
+    gang.step()
+    (scene,) = gang.take_finished()
+    # A huge eps makes Adam plain descent with a step of lr / eps = 1.
+    moved = {name: before[name] - p for name, p in parameters_of(scene).items()}
+    expected = _distilled(r, guidance, before)
+    for name, gradient in expected.items():
+        assert gradient.abs().max() > 1e-3
+        torch.testing.assert_close(moved[name], gradient, rtol=1e-2, atol=2e-3)
+
+
+def _distilled(r: Recipe, guidance: RecordingGuidance, parameters: Parameters) -> Parameters:
+    """dL/dtheta = sum over pixels of score x dx/dtheta, over the number of views."""
+    from engine import fields, sds
+    from engine.render import render
+
+    field = fields.build(r.field)
+    seed, step, part = torch.tensor([3]), torch.tensor([0]), torch.zeros(1)
+    views = viewpoints.sample(r, seed, step, part)
+    density = occupancy.initial(field, parameters, r.march.grid_size)
+    is_occupied = occupancy.occupied(density, r.march)
+    leaves = {name: p.requires_grad_() for name, p in parameters.items()}
+    rendering = render(field, leaves, is_occupied, views, seed, step, r)
+    x = 2 * rendering.picture - 1
+    words = ("front view", "side view", "back view", "overhead view")
+    text = guidance.encode([f"a cup, {words[k]}" for k in views.word[0].tolist()])[None]
+    score = sds.score_gradient(
+        guidance,
+        x.detach(),
+        text,
+        guidance.encode([""])[None].expand(-1, r.views, -1, -1),
+        sds.draw_time(r.distillation, seed, step, part, r.views),
+        seed,
+        step,
+        r.distillation,
+    )
+    gradients = torch.autograd.grad(x, list(leaves.values()), score / r.views)
+    return dict(zip(leaves, gradients, strict=True))
+
+
+def test_distillation_towards_a_disc_makes_a_ball_of_its_colour() -> None:
+    r = replace(
+        recipe(),
+        iterations=80,
+        render_size=16,
+        distillation=DistillationConfig(scale=1.0),
+        losses=LossConfig(opacity=0.5, entropy=(0.0, 0.5)),
+        optimiser=OptimiserConfig(lr=(0.05, 0.02)),
+    )
+    colours = {"red": (1.0, 0.0, 0.0), "blue": (0.0, 0.0, 1.0)}
+    arrivals = [SceneRequest(key=c, prompt=f"a {c} disc", seed=5) for c in colours]
+    gang = Gang(r, DiscGuidance(), num_slots=2)
+    for arrival in arrivals:
+        gang.add(arrival)
+    distances = []
+    for _ in range(r.iterations):
+        gang.step()
+        centre = gang._field.query(gang._parameters, torch.zeros(2, 1, 3), with_normal=False)
+        target = torch.tensor(list(colours.values()))
+        distances.append((centre.albedo[:, 0] - target).abs().mean().item())
+    scenes = {scene.key: scene for scene in gang.take_finished()}
+    assert distances[-1] < 0.3 * distances[0]
+    for colour, scene in scenes.items():
+        assert scene.status == "ok"
+        picture, opacity = _front_view(scene)
+        disc = DiscGuidance().disc.bool()
+        assert opacity[disc].mean() > 0.8
+        assert opacity[~disc].mean() < 0.3
+        torch.testing.assert_close(
+            picture[disc].mean(0), torch.tensor(colours[colour]), rtol=0, atol=0.2
+        )
+
+
+def _front_view(finished: FinishedScene) -> tuple[torch.Tensor, torch.Tensor]:
+    """Albedo and opacity seen from the front, by 64 even steps along every ray."""
+    camera = cameras.orbit(*torch.tensor([0.0, 0.0, 2.2, 47.0]), 16)
+    origins, directions = (ray.reshape(-1, 3) for ray in cameras.rays(camera))
+    distance = torch.linspace(1.2, 3.2, 64)
+    x = origins[:, None] + distance[:, None] * directions[:, None]
+    sigma = finished.scene.density(x.reshape(-1, 3)).view(x.shape[:2])
+    albedo = finished.scene.albedo(x.reshape(-1, 3)).view(x.shape)
+    clear, colour = torch.ones(len(x)), torch.zeros(len(x), 3)
+    for n in range(64):
+        alpha = 1 - torch.exp(-sigma[:, n] * 2 / 63)
+        colour += (clear * alpha)[:, None] * albedo[:, n]
+        clear = clear * (1 - alpha)
+    opacity = 1 - clear
+    return (colour / opacity.clamp(min=1e-3)[:, None]).view(16, 16, 3), opacity.view(16, 16)

@@ -1,0 +1,114 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from engine import cameras, fields, occupancy, recipes, viewpoints
+from engine.fields import Field, Parameters
+from engine.philox import Purpose, uniform
+from engine.recipe import DenseGridConfig, HashGridConfig, LossConfig, Recipe, ShadingConfig
+from engine.render import Rendering, render
+from engine.viewpoints import Viewpoints
+
+DENSE = DenseGridConfig(resolutions=(6,), density_gain=3.0)
+HASH = HashGridConfig(num_levels=2, log2_size=8, base_resolution=2, finest_resolution=6, hidden=5)
+LIT = ShadingConfig(shaded=0.7, albedo_until=0.0)
+
+
+def recipe(**changes) -> Recipe:
+    return replace(recipes.get("smoke"), views=3, render_size=8, field=DENSE, **changes)
+
+
+def stage(r: Recipe, num_scenes: int = 2) -> tuple[Field, Parameters, Viewpoints, Rendering]:
+    field = fields.build(r.field)
+    seed = torch.arange(num_scenes) + 5
+    step = torch.arange(num_scenes) * 2
+    parameters = {name: p + 0.5 * torch.randn_like(p) for name, p in field.initial(seed).items()}
+    views = viewpoints.sample(r, seed, step, torch.full((num_scenes,), 0.5))
+    density = occupancy.initial(field, parameters, r.march.grid_size)
+    is_occupied = occupancy.occupied(density, r.march)
+    return field, parameters, views, render(field, parameters, is_occupied, views, seed, step, r)
+
+
+def naive_pixel(
+    r: Recipe, scene: int, view: int, row: int, column: int, staged: tuple
+) -> tuple[np.ndarray, float]:
+    """One pixel, its samples one after the other from near to far."""
+    field, parameters, views, _ = staged
+    num_scenes = len(views.word)
+    seed, step = torch.arange(num_scenes) + 5, torch.arange(num_scenes) * 2
+    origins, directions = cameras.rays(views.cameras)
+    o, d = origins[scene, view, row, column], directions[scene, view, row, column]
+    ray = (view * r.render_size + row) * r.render_size + column
+    shape = (r.views * r.render_size**2, r.march.num_samples)
+    u = uniform(seed, step, Purpose.STRATUM, shape)[scene, ray]
+    alone = {name: p[scene : scene + 1] for name, p in parameters.items()}
+    density = occupancy.initial(field, alone, r.march.grid_size)
+    is_occupied = occupancy.occupied(density, r.march)
+    march = occupancy.march(is_occupied, o[None, None], d[None, None], u[None, None], r.march)
+    x = o + march.distance[0, 0, :, None] * d
+    samples = field.query(alone, x[None], with_normal=r.shading.shaded > 0)
+    colour, clear = np.zeros(3), 1.0
+    light = views.light
+    for n in range(r.march.num_samples):
+        rho = samples.albedo[0, n].double().detach().numpy()
+        if samples.normal is not None:
+            towards = (light.position[scene, view] - x[n]).double().numpy()
+            towards = towards / np.linalg.norm(towards)
+            cosine = max(0.0, float(samples.normal[0, n].double().detach().numpy() @ towards))
+            if light.is_textureless[scene, view]:
+                rho = np.ones(3)
+            rho = rho * float(light.ambient[scene, view] + light.diffuse[scene, view] * cosine)
+        alpha = 1 - np.exp(-samples.sigma[0, n].item() * float(march.delta[0, 0, n]))
+        colour += clear * alpha * rho
+        clear *= 1 - alpha
+    return colour + clear * views.background[scene, view].double().numpy(), 1 - clear
+
+
+@pytest.mark.parametrize("shading", [ShadingConfig(), LIT], ids=["albedo", "lit"])
+@pytest.mark.parametrize("field", [DENSE, HASH], ids=lambda f: f.kind)
+def test_pixels_match_a_loop_over_samples(
+    shading: ShadingConfig, field: DenseGridConfig | HashGridConfig
+) -> None:
+    r = replace(recipe(shading=shading), field=field)
+    staged = stage(r)
+    rendering = staged[-1]
+    assert rendering.picture.shape == (2, 3, 3, 8, 8)
+    opacities = []
+    for scene, view, row, column in [(0, 0, 3, 4), (0, 1, 0, 7), (1, 2, 4, 3), (1, 0, 5, 2)]:
+        colour, opacity = naive_pixel(r, scene, view, row, column, staged)
+        actual = rendering.picture[scene, view, :, row, column].detach().numpy()
+        np.testing.assert_allclose(actual, colour, rtol=1e-3, atol=1e-4)
+        ray = (view * 8 + row) * 8 + column
+        assert rendering.opacity[scene, ray].item() == pytest.approx(opacity, abs=1e-4)
+        opacities.append(opacity)
+    assert max(opacities) > 0.5
+
+
+def test_an_empty_scene_shows_its_backgrounds() -> None:
+    r = replace(recipe(), field=replace(DENSE, blob_density=-80.0, blob_radius=100.0))
+    field = fields.build(r.field)
+    seed = torch.tensor([1, 2])
+    views = viewpoints.sample(r, seed, seed, torch.zeros(2))
+    nothing = torch.zeros(2, r.march.grid_size**3, dtype=torch.bool)
+    rendering = render(field, field.initial(seed), nothing, views, seed, seed, r)
+    expected = views.background[..., None, None].expand_as(rendering.picture)
+    torch.testing.assert_close(rendering.picture, expected)
+    assert float(rendering.opacity.max()) < 1e-6
+
+
+def test_normals_are_computed_only_where_something_needs_them() -> None:
+    assert stage(recipe())[-1].normal is None
+    assert stage(recipe(shading=LIT))[-1].normal is not None
+    shaped = stage(recipe(losses=LossConfig(orientation=1.0)))[-1]
+    assert shaped.normal is not None
+    assert shaped.normal.shape == (*shaped.weights.shape, 3)
+    assert shaped.directions.shape == (2, 3 * 64, 3)
+
+
+def test_opacity_is_the_sum_of_the_weights_and_pictures_are_colours() -> None:
+    rendering = stage(recipe())[-1]
+    torch.testing.assert_close(rendering.opacity, rendering.weights.sum(-1))
+    assert float(rendering.picture.min()) >= 0
+    assert float(rendering.picture.max()) <= 1 + 1e-5

@@ -1,0 +1,162 @@
+import math
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from engine import sds
+from engine.philox import Purpose, normal
+from engine.recipe import DistillationConfig
+from tests.engine.fakes import RecordingGuidance, schedule
+
+CONFIG = DistillationConfig(scale=7.0)
+
+
+def ask(config: DistillationConfig, num_scenes: int = 2, num_views: int = 3) -> tuple:
+    """One call with random pictures, texts and times: the inputs and the answer."""
+    guidance = RecordingGuidance()
+    x = torch.rand(num_scenes, num_views, 3, 8, 8) * 2 - 1
+    text, negative = torch.randn(2, num_scenes, num_views, 3, 4)
+    time = torch.rand(num_scenes, num_views) * 0.96 + 0.02
+    seed, step = torch.arange(num_scenes) + 40, torch.arange(num_scenes) * 3
+    gradient = sds.score_gradient(guidance, x, text, negative, time, seed, step, config)
+    return guidance, x, text, negative, time, seed, step, gradient
+
+
+def naive_gradient(
+    config: DistillationConfig,
+    x: np.ndarray,
+    eps: np.ndarray,
+    text: np.ndarray,
+    negative: np.ndarray,
+    time: float,
+) -> np.ndarray:
+    """Equation 3 for one picture, with the model written out."""
+    index = math.floor(time * 1000)
+    alpha_squared = float(schedule()[index])
+    sigma_squared = 1 - alpha_squared
+    z = math.sqrt(alpha_squared) * x + math.sqrt(sigma_squared) * eps
+
+    def model(condition: np.ndarray) -> np.ndarray:
+        return np.sin(3 * z + index / 1000) + condition.mean()
+
+    if config.form == "interpolate":
+        eps_hat = model(negative) + config.scale * (model(text) - model(negative))
+    else:
+        eps_hat = (1 + config.scale) * model(text) - config.scale * model(negative)
+    weight = sigma_squared if config.weighting == "sigma_squared" else 1.0
+    return weight * (eps_hat - eps)
+
+
+@pytest.mark.parametrize("form", ["interpolate", "extrapolate"])
+@pytest.mark.parametrize("weighting", ["sigma_squared", "uniform"])
+def test_gradient_is_weighted_difference_of_predicted_and_true_noise(
+    form: Literal["interpolate", "extrapolate"],
+    weighting: Literal["sigma_squared", "uniform"],
+) -> None:
+    config = replace(CONFIG, form=form, weighting=weighting)
+    _, x, text, negative, time, seed, step, gradient = ask(config)
+    eps = normal(seed, step, Purpose.NOISE, (3, 3, 8, 8))
+    for s, v in np.ndindex(2, 3):
+        pieces = (value[s, v].double().numpy() for value in (x, eps, text, negative))
+        expected = naive_gradient(config, *pieces, float(time[s, v]))
+        np.testing.assert_allclose(gradient[s, v].numpy(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_the_model_is_asked_once_for_everything_negatives_first() -> None:
+    guidance, x, text, negative, time, seed, step, _ = ask(CONFIG)
+    ((z, t, asked),) = guidance.calls
+    assert z.shape == (12, 3, 8, 8)
+    assert torch.equal(z[:6], z[6:])
+    assert torch.equal(t, (time.flatten() * 1000).long().repeat(2))
+    assert torch.equal(asked, torch.cat([negative.flatten(0, 1), text.flatten(0, 1)]))
+    # alpha^2 + sigma^2 = 1: the noise can be recovered from what was asked.
+    alpha_squared = schedule()[t[:6]].view(2, 3, 1, 1, 1)
+    eps = (z[:6].view_as(x) - alpha_squared.sqrt() * x) / (1 - alpha_squared).sqrt()
+    expected = normal(seed, step, Purpose.NOISE, (3, 3, 8, 8))
+    torch.testing.assert_close(eps, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_scene_s_gradient_does_not_depend_on_its_neighbours() -> None:
+    _, x, text, negative, time, seed, step, together = ask(CONFIG, num_scenes=3)
+    for s in range(3):
+        pieces = [v[s : s + 1] for v in (x, text, negative, time, seed, step)]
+        alone = sds.score_gradient(RecordingGuidance(), *pieces, CONFIG)
+        torch.testing.assert_close(alone[0], together[s])
+
+
+def test_no_gradient_flows_into_the_model() -> None:
+    x = torch.rand(1, 1, 3, 8, 8, requires_grad=True)
+    text = torch.randn(1, 1, 3, 4, requires_grad=True)
+    seed = torch.tensor([1])
+    gradient = sds.score_gradient(
+        RecordingGuidance(), x, text, text, torch.tensor([[0.5]]), seed, seed, CONFIG
+    )
+    assert not gradient.requires_grad
+
+
+@given(st.floats(-5, 5, width=32), st.floats(-5, 5, width=32), st.floats(0, 100))
+def test_the_two_forms_differ_by_one_in_the_scale(c: float, u: float, scale: float) -> None:
+    conditional, unconditional = torch.tensor([c]), torch.tensor([u])
+    inner = replace(CONFIG, form="interpolate", scale=scale + 1)
+    outer = replace(CONFIG, form="extrapolate", scale=scale)
+    torch.testing.assert_close(
+        sds.guided(conditional, unconditional, inner),
+        sds.guided(conditional, unconditional, outer),
+        rtol=1e-4,
+        atol=1e-3,
+    )
+
+
+@pytest.mark.parametrize(("form", "expected"), [("interpolate", 2.0), ("extrapolate", 3.0)])
+def test_guidance_of_scale_one(
+    form: Literal["interpolate", "extrapolate"], expected: float
+) -> None:
+    config = replace(CONFIG, form=form, scale=1.0)
+    one = torch.ones(1)
+    assert sds.guided(2 * one, one, config).tolist() == [expected]
+
+
+def times(part: float, config: DistillationConfig = CONFIG) -> Tensor:
+    seed = torch.arange(4000)
+    return sds.draw_time(config, seed, seed * 0 + 3, torch.full((4000,), part), 3)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.25, 1.0])
+def test_time_is_uniform_below_a_bound_that_falls_linearly(part: float) -> None:
+    config = replace(CONFIG, t_min=0.1, t_max=(0.9, 0.5))
+    drawn = times(part, config).flatten().double().numpy()
+    highest = 0.9 - 0.4 * part
+    assert scipy.stats.kstest((drawn - 0.1) / (highest - 0.1), "uniform").pvalue > 0.01
+    assert drawn.min() >= 0.1
+    assert drawn.max() <= highest
+
+
+def test_every_scene_has_its_own_part_and_draws() -> None:
+    seed, step = torch.tensor([1, 2, 1]), torch.tensor([0, 0, 0])
+    part = torch.tensor([0.0, 0.5, 1.0])
+    together = sds.draw_time(CONFIG, seed, step, part, 4)
+    for s in range(3):
+        one = slice(s, s + 1)
+        alone = sds.draw_time(CONFIG, seed[one], step[one], part[one], 4)
+        assert torch.equal(together[one], alone)
+    assert not torch.equal(together[0], together[1])
+    assert (together[0] > together[2]).all()
+
+
+@pytest.mark.parametrize("time", [1e-9, 0.5, 1 - 1e-7])
+def test_the_ends_of_time_are_in_the_schedule(time: float) -> None:
+    guidance = RecordingGuidance()
+    seed = torch.tensor([1])
+    text = torch.zeros(1, 1, 3, 4)
+    gradient = sds.score_gradient(
+        guidance, torch.zeros(1, 1, 3, 8, 8), text, text, torch.tensor([[time]]), seed, seed, CONFIG
+    )
+    assert gradient.isfinite().all()
+    assert 0 <= int(guidance.calls[0][1][0]) <= 999

@@ -1,0 +1,356 @@
+import errno
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+
+from pipeline.errors import InvalidStore, UserError
+from pipeline.records import Rejection
+from pipeline.store import Store, asset_name
+from tests.pipeline.sample_assets import (
+    CARRIED,
+    open_store,
+    sample_bytes,
+    sample_run,
+    sample_task,
+)
+from tests.pipeline.storage import Bucket, ForgetfulBucket, objects_in
+from tests.pipeline.test_records import FAILURE, SUMMARY
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(params=["local", "memory", "bucket"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, memory_url: str) -> Iterator[Store]:
+    if request.param == "bucket":
+        opened = Store(objects_in(Bucket))
+        opened.claim_schema(CARRIED)
+        yield opened
+    else:
+        yield open_store(str(tmp_path / "out") if request.param == "local" else memory_url)
+
+
+def attempt(number: int) -> str:
+    return f"{number:032x}"
+
+
+def test_the_first_attempt_wins_for_ever(store: Store) -> None:
+    task = sample_task()
+    assert store.commit(task.asset_id, sample_bytes(task, attempt(1))) == "committed"
+    assert store.commit(task.asset_id, sample_bytes(task, attempt(2))) == "duplicate"
+    kept = store.read_asset(task.asset_id, ["attempt_id", "prompt"]).to_pylist()
+    assert kept == [{"attempt_id": attempt(1), "prompt": "a red ball, number 0"}]
+
+
+def test_a_repeated_commit_of_the_winner_is_committed(store: Store) -> None:
+    task = sample_task()
+    data = sample_bytes(task, attempt(1))
+    assert [store.commit(task.asset_id, data) for _ in range(3)] == ["committed"] * 3
+
+
+def test_a_commit_whose_answer_was_lost_is_committed() -> None:
+    store, task = Store(objects_in(ForgetfulBucket)), sample_task()
+    assert store.commit(task.asset_id, sample_bytes(task, attempt(1))) == "committed"
+    assert store.commit(task.asset_id, sample_bytes(task, attempt(2))) == "duplicate"
+
+
+def test_bytes_of_another_asset_are_never_committed(store: Store) -> None:
+    with pytest.raises(AssertionError, match="bytes of another asset"):
+        store.commit("0" * 32, sample_bytes(sample_task()))
+    assert store.committed() == set()
+
+
+def test_what_is_committed_is_what_is_listed(store: Store) -> None:
+    tasks = [sample_task(k) for k in range(12)]
+    assert store.committed() == set()
+    for task in tasks:
+        store.commit(task.asset_id, sample_bytes(task))
+    assert store.committed() == {task.asset_id for task in tasks}
+    sizes = store.asset_sizes()
+    assert sizes == {task.asset_id: len(sample_bytes(task)) for task in tasks}
+    found = [table["asset_id"][0].as_py() for table in store.read_scalars(sorted(sizes))]
+    assert found == sorted(sizes)
+
+
+def test_only_names_of_assets_count_as_assets(store: Store) -> None:
+    for name in (
+        "assets/shard=x00/_notes.parquet",
+        f"assets/shard=x00/.{'0' * 32}.parquet.1.tmp",
+        f"assets/shard=x00/{'0' * 31}.parquet",
+        f"assets/shard=x00/{'0' * 32}.parquet.crc",
+        f"assets/{'0' * 32}.parquet",
+    ):
+        store.publish(name, b"x")
+    assert store.committed() == set()
+    assert store.asset_sizes() == {}
+
+
+def test_a_damaged_asset_is_named(store: Store) -> None:
+    task = sample_task()
+    store.publish(asset_name(task.asset_id), b"PAR1 no more")
+    with pytest.raises(InvalidStore, match=rf"{task.asset_id}.parquet is no readable asset"):
+        store.commit(task.asset_id, sample_bytes(task))
+
+
+def test_packed_datasets_of_later_versions_are_not_touched(store: Store) -> None:
+    store.put_json("_snapshots/000001.json", {})
+    with pytest.raises(InvalidStore, match="holds packed assets"):
+        store.committed()
+
+
+def test_of_sixteen_threads_one_commits_each_asset(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    tasks = [sample_task(k) for k in range(20)]
+    start = threading.Barrier(16, timeout=60)
+
+    def contend(thread: int) -> list[str]:
+        data = [sample_bytes(task, attempt(thread)) for task in tasks]
+        start.wait()
+        return [store.commit(t.asset_id, d) for t, d in zip(tasks, data, strict=True)]
+
+    with ThreadPoolExecutor(16) as pool:
+        results = list(pool.map(contend, range(16)))
+    assert Counter(result for row in results for result in row) == {
+        "committed": 20,
+        "duplicate": 300,
+    }
+    for k, task in enumerate(tasks):
+        winner = store.read_asset(task.asset_id, ["attempt_id"])["attempt_id"][0].as_py()
+        assert results[int(winner, 16)][k] == "committed"
+
+
+_WRITER = """
+import sys
+from pipeline.store import Store
+from tests.pipeline.sample_assets import sample_bytes, sample_task
+
+store = Store.open(sys.argv[1], create=True)
+tasks = [sample_task(k) for k in range(30)]
+data = [sample_bytes(task, sys.argv[2]) for task in tasks]
+print("ready", flush=True)
+sys.stdin.readline()
+for task, one in zip(tasks, data):
+    store.commit(task.asset_id, one)
+    print(task.asset_id, flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_killed_processes_leave_whole_assets_only(tmp_path: Path) -> None:
+    open_store(str(tmp_path))
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", _WRITER, str(tmp_path), attempt(k)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        for k in range(3)
+    ]
+    acknowledged: set[str] = set()
+    for child, num_commits in zip(children, (1, 3, 9), strict=True):
+        assert child.stdin
+        assert child.stdout
+        assert child.stdout.readline() == "ready\n"
+        child.stdin.write("go\n")
+        child.stdin.flush()
+        acknowledged |= {child.stdout.readline().strip() for _ in range(num_commits)}
+        child.send_signal(signal.SIGKILL)
+        child.communicate(timeout=60)
+        assert child.returncode == -signal.SIGKILL
+    store = Store.open(str(tmp_path), create=False)
+    committed = store.committed()
+    assert acknowledged <= committed
+    assert 9 <= len(committed) <= 30
+    found = ds.dataset(tmp_path / "assets", partitioning="hive").to_table(columns=["asset_id"])
+    assert set(found["asset_id"].to_pylist()) == committed
+    assert {p.stem for p in tmp_path.glob("assets/**/*.parquet")} == committed
+
+
+def test_documents_are_kept_and_replaced(store: Store) -> None:
+    assert store.read_json("a/x.json") is None
+    assert store.put_json("a/x.json", {"text": "é"}, create=True)
+    assert not store.put_json("a/x.json", {"text": "other"}, create=True)
+    assert store.read_json("a/x.json") == {"text": "é"}
+    store.put_json("a/x.json", {"text": "other"})
+    assert store.read_json("a/x.json") == {"text": "other"}
+
+
+def test_a_run_is_started_once_and_finished_again(store: Store) -> None:
+    assert (store.runs(), store.latest_run()) == ([], None)
+    late = sample_run("a-later-run", created_at="2026-11-24T00:00:00+00:00")
+    early = sample_run("run-1")
+    assert store.start_run(late)
+    assert store.start_run(early)
+    assert not store.start_run(replace(early, num_prompts=99))
+    assert store.runs() == [early, late]
+    assert store.latest_run() == late
+    assert store.read_run("run-1") == early
+    assert store.read_summary("run-1") is None
+    store.finish_run(replace(SUMMARY, exit_code=1))
+    store.finish_run(SUMMARY)
+    assert store.read_summary("run-1") == SUMMARY
+
+
+def test_stray_files_are_no_runs_and_no_failures(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    for name in ("_runs/.DS_Store", "_runs/notes.txt", "_failures/notes.txt"):
+        store.publish(name, b"not ours")
+    assert store.runs() == []
+    assert list(store.failures()) == []
+
+
+def test_failures_tell_who_is_quarantined(store: Store) -> None:
+    assert list(store.failures()) == []
+    second = replace(FAILURE, attempt_id=attempt(2), quarantined=True)
+    other = replace(FAILURE, asset_id="c" * 32)
+    for failure in (FAILURE, second, other, other):
+        store.write_failure(failure)
+    found = sorted(store.failures(), key=lambda x: (x.asset_id, x.attempt_id))
+    assert found == sorted([FAILURE, second, other], key=lambda x: (x.asset_id, x.attempt_id))
+    assert store.quarantined() == {FAILURE.asset_id}
+
+
+def test_rejections_are_a_table(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    assert store.write_rejections("run-0", []) == 0
+    assert not (tmp_path / "_rejected").exists()
+    many = (
+        Rejection(row=k, prompt_id=None, prompt="" if k else None, reason="prompt is empty")
+        for k in range(20_000)
+    )
+    assert store.write_rejections("run-1", many) == 20_000
+    frame = pd.read_parquet(tmp_path / "_rejected")
+    assert list(frame.columns) == ["row", "prompt_id", "prompt", "reason"]
+    assert frame["row"].tolist() == list(range(20_000))
+    assert frame["prompt"].isna().tolist() == [True] + [False] * 19_999
+
+
+def test_carried_columns_are_fixed_by_the_first_run(store: Store) -> None:
+    store.claim_schema(CARRIED)
+    assert store.carried_schema() == CARRIED
+    document = store.read_json("_schema.json")
+    assert document
+    assert document["carried"] == {"collection": "string"}
+
+
+@pytest.mark.parametrize(
+    ("carried", "message"),
+    [
+        (
+            pa.schema([("collection", pa.int64())]),
+            "column 'collection' is int64 in this manifest and string in ",
+        ),
+        (pa.schema([]), "column 'collection' is absent in this manifest and string in "),
+        (
+            pa.schema([*CARRIED, pa.field("extra", pa.bool_())]),
+            "column 'extra' is bool in this manifest and absent in ",
+        ),
+    ],
+)
+def test_a_manifest_that_disagrees_is_a_users_mistake(
+    store: Store, carried: pa.Schema, message: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        store.claim_schema(carried)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert store.carried_schema() == CARRIED
+
+
+def test_the_order_of_carried_columns_is_that_of_the_first_run(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path), create=True)
+    columns = [pa.field("b", pa.timestamp("ns", tz="UTC")), pa.field("a", pa.list_(pa.float32()))]
+    store.claim_schema(pa.schema(columns))
+    store.claim_schema(pa.schema(columns[::-1]))
+    assert store.carried_schema() == pa.schema(columns)
+
+
+def test_of_two_first_runs_one_fixes_the_columns(tmp_path: Path) -> None:
+    schemas = [pa.schema([("x", kind)]) for kind in (pa.int64(), pa.string())] * 4
+    start = threading.Barrier(8, timeout=30)
+
+    def claim(schema: pa.Schema) -> bool:
+        store = Store.open(str(tmp_path), create=True)
+        start.wait()
+        try:
+            store.claim_schema(schema)
+        except UserError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(claim, schemas))
+    assert results in ([True, False] * 4, [False, True] * 4)
+
+
+def test_a_place_without_a_dataset_cannot_be_read(tmp_path: Path) -> None:
+    for url in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(InvalidStore, match=f"no dataset at {url}: "):
+            Store.open(str(url), create=False)
+    with pytest.raises(InvalidStore, match=r"has no _schema\.json"):
+        Store.open(str(tmp_path), create=True).carried_schema()
+
+
+def test_opening_for_a_run_leaves_nothing_but_the_directory(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "a" / "out"), create=True)
+    assert list((tmp_path / "a" / "out").iterdir()) == []
+    store.claim_schema(CARRIED)
+    assert Store.open(str(tmp_path / "a" / "out"), create=False).carried_schema() == CARRIED
+
+
+def test_memory_is_refused_for_a_run() -> None:
+    with pytest.raises(UserError, match="memory://x is private to each process"):
+        Store.open("memory://x", create=True)
+
+
+def test_a_file_urls_dataset_is_that_of_its_path(tmp_path: Path) -> None:
+    store = Store.open(f"file://{tmp_path}/out/", create=True)
+    store.claim_schema(CARRIED)
+    assert json.loads((tmp_path / "out" / "_schema.json").read_text())["version"] == 1
+    assert store.url == f"file://{tmp_path}/out"
+
+
+def test_a_read_only_place_is_a_users_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError, match=rf"cannot write to {tmp_path}/out: Permission denied"):
+        Store.open(str(tmp_path / "out"), create=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_travels_to_an_actor(store: Store) -> None:
+    task = sample_task()
+    assert (
+        pickle.loads(pickle.dumps(store)).commit(task.asset_id, sample_bytes(task)) == "committed"
+    )
+    assert store.committed() == {task.asset_id}
+
+
+def test_stale_temporaries_are_removed(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    old = tmp_path / "assets" / "shard=x00" / f".{'0' * 32}.parquet.1.tmp"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"half")
+    assert store.remove_stale() == 0
+    os.utime(old, (0, 0))
+    assert store.remove_stale() == 1
+    assert not old.exists()
