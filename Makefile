@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-TEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+TEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: help demo test test-all quality format clean
 

@@ -55,7 +55,7 @@ class FinishedScene:
     """Values of the last step."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Resident:
     request: SceneRequest
     step: int = 0
@@ -82,7 +82,8 @@ class Gang:
         self._density = occupancy.initial(self._field, self._parameters, recipe.march.grid_size)
         self._negative = guidance.encode([""]).repeat(num_slots, 1, 1)
         self._text = self._negative[:, None].repeat(1, len(VIEWS), 1, 1)
-        self._last_losses: dict[str, Float[Tensor, "S"]] = {}
+        self._last_losses: dict[str, Tensor] = {}
+        self._charged_until: float | None = None
 
     @property
     def num_slots(self) -> int:
@@ -104,7 +105,9 @@ class Gang:
         if self.num_free == 0:
             raise ValueError(f"gang: expected a free slot, all {self.num_slots} are taken")
         slot = self._residents.index(None)
-        self._residents[slot] = _Resident(request)
+        text = self._guidance.encode(
+            [request.negative_prompt, *(with_view(request.prompt, view) for view in VIEWS)]
+        )
         seed = torch.tensor([request.seed], device=self._device)
         fresh = self._field.initial(seed)
         for name, p in fresh.items():
@@ -114,32 +117,50 @@ class Gang:
         grid_size = self.recipe.march.grid_size
         self._density[slot] = occupancy.initial(self._field, fresh, grid_size)[0]
         self._seed[slot], self._step[slot], self._is_sound[slot] = request.seed, 0, True
-        text = self._guidance.encode(
-            [request.negative_prompt, *(with_view(request.prompt, view) for view in VIEWS)]
-        )
         self._negative[slot], self._text[slot] = text[0], text[1:]
+        self._residents[slot] = _Resident(request)
 
     def step(self) -> None:
         """One optimisation step of every busy slot."""
-        busy = [r for r in self._residents if r is not None]
+        busy = self._busy()
         if not busy:
             return
-        start = time.perf_counter()
+        if self._charged_until is None:
+            self._charged_until = time.perf_counter()
         self._optimise()
-        spent = (time.perf_counter() - start) / len(busy)
         for resident in busy:
             resident.step += 1
-            resident.seconds += spent
+        self._charge()
 
     def take_finished(self) -> list[FinishedScene]:
         """Empties the slots whose scenes are done and returns what became of them."""
+        done = [r for r in self._busy() if r.step >= self.recipe.iterations]
+        if not done:
+            return []
+        if self._device.type == "cuda":
+            # The host runs ahead of the device; what is still queued belongs to these scenes too.
+            torch.cuda.synchronize(self._device)
+        self._charge()
         finished = []
-        for slot, resident in enumerate(self._residents):
-            if resident is not None and resident.step >= self.recipe.iterations:
-                finished.append(self._finish(slot, resident))
-                self._residents[slot] = None
-                self._is_sound[slot] = False
+        for resident in done:
+            slot = self._residents.index(resident)
+            finished.append(self._finish(slot, resident))
+            self._residents[slot] = None
+            self._is_sound[slot] = False
+        if not self._busy():
+            self._charged_until = None
         return finished
+
+    def _busy(self) -> list[_Resident]:
+        return [r for r in self._residents if r is not None]
+
+    def _charge(self) -> None:
+        """Shares the time since the last charge among the residents."""
+        assert self._charged_until is not None
+        now, busy = time.perf_counter(), self._busy()
+        for resident in busy:
+            resident.seconds += (now - self._charged_until) / len(busy)
+        self._charged_until = now
 
     def _optimise(self) -> None:
         recipe, seed, step = self.recipe, self._seed, self._step
@@ -161,7 +182,7 @@ class Gang:
             self._moments,
             count=step + 1,
             lr=_cosine(recipe.optimiser.lr, part),
-            is_active=self._is_sound,
+            is_active=self._is_sound & (step < recipe.iterations),
             betas=recipe.optimiser.betas,
             eps=recipe.optimiser.eps,
         )

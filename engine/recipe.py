@@ -12,10 +12,12 @@ channels and averaged over views; every regulariser is a mean over rays (or cell
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
 Span = tuple[float, float]
+_Form = Literal["interpolate", "extrapolate"]
+_Weighting = Literal["sigma_squared", "uniform"]
 
 
 def _check(condition: bool, owner: object, what: str) -> None:
@@ -124,7 +126,8 @@ class MarchConfig:
 
     def __post_init__(self) -> None:
         _check(self.num_samples >= 1 and self.num_bins >= 1, self, "at least one sample and bin")
-        _check(self.grid_size % 2 == 0, self, "an even grid_size")
+        _check(self.grid_size >= 2 and self.grid_size % 2 == 0, self, "an even grid_size")
+        _check(self.refresh >= 1, self, "refresh of 1 or more")
         _check(self.grid_size**3 % self.refresh == 0, self, "refresh that divides grid_size^3")
 
 
@@ -134,18 +137,21 @@ class DistillationConfig:
 
     scale: float = 20.0
     """Guidance scale s."""
-    form: Literal["interpolate", "extrapolate"] = "interpolate"
+    form: _Form = "interpolate"
     """interpolate: uncond + s (cond - uncond). extrapolate: cond + s (cond - uncond), the paper's
     (1 + w) form, which means one more at the same number."""
     t_min: float = 0.02
     t_max: Span = (0.98, 0.5)
     """Largest t, annealed linearly (first, last) over the run."""
-    weighting: Literal["sigma_squared", "uniform"] = "sigma_squared"
+    weighting: _Weighting = "sigma_squared"
     """w(t): sigma_t^2, or 1."""
 
     def __post_init__(self) -> None:
         _check(0 < self.t_min < min(self.t_max), self, "0 < t_min < t_max")
         _check(max(self.t_max) < 1, self, "t_max below 1")
+        for name, hint in (("form", _Form), ("weighting", _Weighting)):
+            known = get_args(hint)
+            _check(getattr(self, name) in known, self, f"{name} to be {' or '.join(known)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,6 +270,12 @@ def _build(cls: Any, data: Mapping[str, Any]) -> Any:
     if unknown:
         raise ValueError(
             f"{cls.__name__}: unknown setting {', '.join(unknown)}; "
+            "the recipe was written by another version of dreambatch"
+        )
+    missing = sorted(f.name for f in fields(cls) if f.default is MISSING and f.name not in data)
+    if missing:
+        raise ValueError(
+            f"{cls.__name__}: missing setting {', '.join(missing)}; "
             "the recipe was written by another version of dreambatch"
         )
     return cls(**{key: _value(hints[key], value) for key, value in data.items()})

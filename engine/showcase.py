@@ -70,7 +70,9 @@ def show(recipe: Recipe, prompts: list[str], seed: int, slots: int | None, out: 
         rows.append(Row(caption=scene.prompt, pictures=[view.image for view in sides]))
         if asset.mesh_glb is not None:
             (out / f"{scene.key}.glb").write_bytes(asset.mesh_glb)
-    (out / "contact_sheet.png").write_bytes(contact_sheet(rows))
+    (out / "contact_sheet.png").write_bytes(
+        contact_sheet(rows, f"{recipe.name}, {recipe.iterations} steps")
+    )
     facts = {
         "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor(),
         "torch": torch.__version__,

@@ -26,7 +26,7 @@ def collect(store: Store) -> pa.Table:
         names = known["asset_id"].to_pylist()
         tables.append(known.filter(pa.array([name in committed for name in names], pa.bool_())))
         committed.difference_update(names)
-    tables += store.read_scalars(sorted(committed))
+    tables += store.read_assets(sorted(committed))
     bare = [table.replace_schema_metadata(None) for table in tables]
     whole = pa.concat_tables(bare, promote_options="permissive")
     return whole.select(_order(store, whole.column_names)).sort_by("asset_id").combine_chunks()

@@ -85,7 +85,7 @@ def main(
     except UserError as error:
         return _fail(str(error), EXIT_USER)
     except KeyboardInterrupt:
-        return _fail("interrupted before anything was started", EXIT_INTERRUPTED)
+        return _fail("interrupted", EXIT_INTERRUPTED)
 
 
 def _run(settings: RunSettings, engine_factory: "EngineFactory | None") -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline.actor import OptimizationActor
 from pipeline.engine_port import EngineFactory, EngineSpec
+from pipeline.errors import UserError
 from pipeline.store import Store
 
 _OBJECT_STORE_BYTES = 150_000_000
@@ -52,9 +53,14 @@ class Cluster:
             }
         import ray
 
+        self._is_connected = True
         with _own_handler():
-            self._is_connected = True
-            ray.init(**options)
+            try:
+                ray.init(**options)
+            except ValueError as error:
+                raise UserError(f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS')!r}: {error}") from None
+            except (ConnectionError, RuntimeError) as error:
+                raise RunError(f"no Ray cluster could be joined or started: {error}") from error
 
     def close(self) -> None:
         """Leaves the cluster; our actors end with it, and so does a cluster of our own."""

@@ -7,6 +7,7 @@ and a little lookahead of them.
 
 import logging
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -28,6 +29,14 @@ _COMING_GRACE_SECONDS = 120.0
 """How long the last tasks are kept back for actors that are still starting."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Missing:
+    """What an actor held when it was lost: on which machine, and the device time of each prompt."""
+
+    node: str
+    gpu_seconds: float
+
+
 class Dispatcher:
     """Carries the tasks of one schedule through one pool."""
 
@@ -41,6 +50,7 @@ class Dispatcher:
         self._num_slots = num_slots
         self._orders: dict[Any, tuple[str, Attempt, float]] = {}
         self._glances: dict[Any, str] = {}
+        self._missing: dict[str, _Missing] = {}
         self._next_glance = 0.0
         self._num_complaints = 0
         self._began = time.monotonic()
@@ -50,6 +60,7 @@ class Dispatcher:
         while not self._schedule.is_finished:
             start = time.monotonic()
             self._pool.tend()
+            self._judge()
             self._pass_on_complaints()
             self._send()
             self._retire()
@@ -79,19 +90,20 @@ class Dispatcher:
     def _retire(self) -> None:
         """Lets go of actors that the rest of the work does not need."""
         schedule = self._schedule
-        if schedule.num_waiting or schedule.num_suspects or not schedule.num_running:
+        if schedule.num_waiting or schedule.num_suspects or self._missing:
             return
+        busy = [name for name in self._pool.ready if schedule.load(name)]
         for name in self._pool.ready:
-            if not schedule.load(name):
+            if busy and name not in busy:
                 self._ledger.lost_sight(name)
                 self._pool.retire(name)
-        if any(schedule.load(name) for name in self._pool.ready):
+        if busy:
             self._pool.retire_coming()
 
     def _ask(self) -> None:
         """Asks the actors how far they are, at a rate that a thousand of them do not feel."""
         now, ready = time.monotonic(), self._pool.ready
-        if now < self._next_glance or self._glances:
+        if now < self._next_glance:
             return
         self._next_glance = now + max(_GLANCE_SECONDS, len(ready) / 20)
         self._glances = {self._pool.handle(name).progress.remote(): name for name in ready}
@@ -132,25 +144,37 @@ class Dispatcher:
             self._ledger.failed(failed, gpu_seconds=outcome.gpu_seconds)
 
     def _lose(self, name: str) -> None:
-        """An actor is gone: what it had answered before counts, the rest is lost."""
+        """An actor is gone: what it had answered before counts, the rest is missing."""
         calls = [call for call, (owner, _, _) in self._orders.items() if owner == name]
         answered, _ = ray.wait(calls, num_returns=len(calls), timeout=_SETTLING_SECONDS)
         for call in answered:
             if not _is_lost(call):
                 self._settle(call)
-        now, seconds = time.monotonic(), 0.0
-        lost = [call for call in calls if call in self._orders]
-        for call in lost:
-            _, _, ordered = self._orders.pop(call)
-            seconds = max(seconds, now - ordered)
+        now = time.monotonic()
+        missing = [call for call in calls if call in self._orders]
+        longest = max(now - self._orders.pop(call)[2] for call in missing)
         facts = self._pool.facts(name)
-        node_lost = facts is not None and not self._cluster.is_alive(facts.node)
+        assert facts is not None, "an actor with orders has been loaded"
+        self._missing[name] = _Missing(node=facts.node, gpu_seconds=longest / len(missing))
         self._pool.recover(name)
         self._ledger.lost_sight(name)
-        what = "machine went away" if node_lost else "process died or cannot be reached"
-        self._ledger.said(f"lost {name} with {len(lost)} prompts: its {what}")
-        for failed in self._schedule.lose(name, f"its actor's {what}", node_lost=node_lost):
-            self._ledger.failed(failed, gpu_seconds=seconds / len(lost))
+
+    def _judge(self) -> None:
+        """Says what the missing prompts of lost actors died of, as soon as that is known.
+
+        A process that died is back within seconds on the same machine; that a machine is gone
+        is known to Ray only after a quarter of a minute.
+        """
+        for name, missing in list(self._missing.items()):
+            node_lost = not self._cluster.is_alive(missing.node)
+            if self._pool.is_awaited(name) and not node_lost:
+                continue
+            del self._missing[name]
+            what = "machine went away" if node_lost else "process died or was out of reach"
+            losses = self._schedule.lose(name, f"the actor's {what}", node_lost=node_lost)
+            self._ledger.said(f"lost {name} with {len(losses)} prompts: its {what}")
+            for failed in losses:
+                self._ledger.failed(failed, gpu_seconds=missing.gpu_seconds)
 
     def _glance(self, call: Any) -> None:
         name = self._glances.pop(call)

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from types import FrameType
@@ -52,7 +52,7 @@ def run(
                 _join(cluster, settings)
             return _carry_out(job, cluster, engine_factory, stream, interruption)
         except KeyboardInterrupt:
-            print("interrupted before anything was made", file=stream, flush=True)
+            print("interrupted; the same command goes on", file=stream, flush=True)
             return interruption.exit_code
         finally:
             cluster.close()
@@ -106,10 +106,12 @@ def _is_settled(job: Job) -> bool:
 
 def _nothing_to_do(job: Job, stream: TextIO) -> int:
     code = EXIT_QUARANTINE if job.plan.num_quarantined else EXIT_COMPLETE
-    if job.earlier is not None and job.store.read_summary(job.earlier.run_id) is None:
-        # The run that did the work was killed before its end.
-        report.write_views(job)
-        job.store.finish_run(report.late_summary(job, job.earlier, code))
+    if job.earlier is not None:
+        summary = job.store.read_summary(job.earlier.run_id)
+        if summary is None or summary.exit_code not in (EXIT_COMPLETE, EXIT_QUARANTINE):
+            # The run that did the work was ended before its end.
+            report.write_views(job)
+            job.store.finish_run(report.late_summary(job, job.earlier, summary, code))
     print(report.settled(job), file=stream, flush=True)
     return code
 
@@ -122,34 +124,35 @@ def _carry_out(
     interruption: _Interruption,
 ) -> int:
     """Writes what the run sets out to do, does it, writes what came of it."""
-    run_id, began, metrics = new_run_id(), time.monotonic(), JobMetrics()
+    run_id, began = new_run_id(), time.monotonic()
     num_actors = _num_actors(job, cluster)
     job.store.claim_schema(job.carried)
     job.store.write_rejections(run_id, job.plan.rejections)
     job.store.start_run(report.start(job, run_id, num_actors=num_actors))
     display = open_display(stream)
     display.say(report.announcement(job, num_actors))
-    _expose(metrics, job, run_id, display)
-    ledger = Ledger(job.store, display, metrics, num_tasks=len(job.plan.tasks))
-    code = EXIT_FAILURE
-    try:
-        for recipe, tasks in groupby(job.plan.tasks, key=lambda task: task.recipe_name):
-            _run_recipe(job, cluster, engine_factory, recipe, list(tasks), num_actors, ledger)
-        quarantined = job.plan.num_quarantined + ledger.totals.num_quarantined
-        code = EXIT_QUARANTINE if quarantined else EXIT_COMPLETE
-    except KeyboardInterrupt:
-        code = interruption.exit_code
-    finally:
-        display.close()
-        metrics.close()
-        seconds = time.monotonic() - began
-        job.store.finish_run(report.summary(job, run_id, code, ledger.totals, metrics, seconds))
-    if code in (EXIT_COMPLETE, EXIT_QUARANTINE):
-        last_words = report.done(job, ledger.totals, report.write_views(job), seconds)
-    else:
-        last_words = report.interrupted(job, ledger.totals)
-    print(last_words, file=stream, flush=True)
-    return code
+    with closing(JobMetrics()) as metrics:
+        _expose(metrics, job, run_id, display)
+        ledger = Ledger(job.store, display, metrics, num_tasks=len(job.plan.tasks))
+        code, views = EXIT_FAILURE, {}
+        try:
+            for recipe, tasks in groupby(job.plan.tasks, key=lambda task: task.recipe_name):
+                _run_recipe(job, cluster, engine_factory, recipe, list(tasks), num_actors, ledger)
+            views = report.write_views(job)
+            quarantined = job.plan.num_quarantined + ledger.totals.num_quarantined
+            code = EXIT_QUARANTINE if quarantined else EXIT_COMPLETE
+        except KeyboardInterrupt:
+            code = interruption.exit_code
+        finally:
+            display.close()
+            seconds = time.monotonic() - began
+            job.store.finish_run(report.summary(job, run_id, code, ledger.totals, metrics, seconds))
+        if code == interruption.exit_code:
+            print(report.interrupted(job, ledger.totals), file=stream, flush=True)
+        else:
+            print(report.done(job, ledger.totals, views, seconds), file=stream, flush=True)
+            metrics.linger()
+        return code
 
 
 def _run_recipe(

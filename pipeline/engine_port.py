@@ -56,11 +56,11 @@ class Gang(Protocol):
 
 
 class Engine(Protocol):
-    """A loaded engine: weights in memory, gangs on demand."""
+    """A loaded engine: weights in memory, gangs on demand; a single one has one slot."""
 
     @property
     def device(self) -> str: ...
-    def new_gang(self) -> Gang: ...
+    def new_gang(self, *, is_single: bool = False) -> Gang: ...
     def request(self, *, key: str, prompt: str, negative_prompt: str, seed: int) -> Any: ...
     def export(self, finished: Any, metadata: Mapping[str, str]) -> "Asset": ...
     def peak_memory_bytes(self) -> int: ...
@@ -101,10 +101,15 @@ class _TorchEngine:
         self._num_slots = spec.num_slots
         self.device = torch.cuda.get_device_name() if self._is_cuda else "cpu"
 
-    def new_gang(self) -> Gang:
+    def new_gang(self, *, is_single: bool = False) -> Gang:
         from engine.gang import Gang as EngineGang
 
-        return EngineGang(self._recipe, self._guidance, num_slots=self._num_slots)
+        if self._is_cuda:
+            import torch
+
+            torch.cuda.empty_cache()
+        num_slots = 1 if is_single else self._num_slots
+        return EngineGang(self._recipe, self._guidance, num_slots=num_slots)
 
     def request(self, *, key: str, prompt: str, negative_prompt: str, seed: int) -> Any:
         from engine.gang import SceneRequest

@@ -7,15 +7,18 @@ and loses the last ones of a process that is killed; they explain, they do not c
 Base units (seconds, bytes). No label holds a prompt, an asset id or anything else without bound.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.registry import Collector
 
 PREFIX = "dreambatch_"
 DEFAULT_PORT = 9464
+MAX_LINGER_SECONDS = 60.0
 
 _ASSET_BUCKETS = (5, 15, 30, 60, 90, 120, 180, 240, 300, 420, 600, 900, 1800, 3600)
 _STAGE_BUCKETS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
@@ -144,6 +147,8 @@ class JobMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._server: WSGIServer | None = None
+        self._scrapes = _Scrapes()
+        self.registry.register(self._scrapes)
         self._metrics: dict[str, Any] = {
             name: _build(metric, self.registry)
             for name, metric in METRICS.items()
@@ -166,7 +171,8 @@ class JobMetrics:
         """Counters, gauges, and sums and counts of histograms, by their full names and labels."""
         return {
             _key(sample.name, sample.labels): sample.value
-            for family in self.registry.collect()
+            for metric in self._metrics.values()
+            for family in metric.collect()
             for sample in family.samples
             if not sample.name.endswith(("_created", "_bucket"))
         }
@@ -179,6 +185,18 @@ class JobMetrics:
         self._server, _ = start_http_server(port, registry=self.registry)
         return self._server.server_port
 
+    def linger(self) -> None:
+        """Waits for one more scrape, so that a watcher sees the end; not if nobody watches.
+
+        At most two intervals between scrapes, and not more than `MAX_LINGER_SECONDS`.
+        """
+        if self._server is None or not (moments := self._scrapes.moments):
+            return
+        interval = moments[-1] - moments[-2] if len(moments) > 1 else MAX_LINGER_SECONDS
+        end = time.monotonic() + min(2 * interval + 1, MAX_LINGER_SECONDS)
+        while self._scrapes.moments is moments and time.monotonic() < end:
+            time.sleep(0.05)
+
     def close(self) -> None:
         """Serves no more."""
         if self._server is not None:
@@ -188,6 +206,22 @@ class JobMetrics:
     def _child(self, name: str, labels: Mapping[str, str]) -> Any:
         metric = self._metrics[name]
         return metric.labels(**labels) if labels else metric
+
+
+class _Scrapes(Collector):
+    """Has no metrics, and notes when it is asked for them: at every scrape."""
+
+    def __init__(self) -> None:
+        self.moments: list[float] = []
+
+    def describe(self) -> list[Any]:
+        """Nothing; the registry would ask `collect` otherwise."""
+        return []
+
+    def collect(self) -> list[Any]:
+        """Nothing, at this moment."""
+        self.moments = [*self.moments[-1:], time.monotonic()]
+        return []
 
 
 def _build(metric: Metric, registry: CollectorRegistry) -> Any:

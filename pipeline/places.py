@@ -55,6 +55,8 @@ def is_final(error: Exception) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """An error in one line: what the system says without the number and the path it repeats."""
+    """An error in one line: what the system says, without the number and the path it repeats."""
+    if isinstance(error, FileNotFoundError) and error.strerror is None:
+        return "no such file, directory or bucket"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())

@@ -88,14 +88,7 @@ def make_plan(
             known = ", ".join(sorted(recipes))
             rejections.append(_reject(item, f"unknown recipe {recipe!r}: expected one of {known}"))
             continue
-        task = Task(
-            asset_id=asset_id(item, recipes[recipe], guidance_digest),
-            prompt=item,
-            recipe_name=recipe,
-            recipe_digest=recipes[recipe],
-            guidance=guidance,
-            guidance_digest=guidance_digest,
-        )
+        task = _task(item, recipe, recipes[recipe], guidance, guidance_digest)
         first = requests.setdefault(task.asset_id, task)
         if first is not task:
             rejections.append(_reject(item, f"asks for the asset of row {first.prompt.row} again"))
@@ -106,6 +99,19 @@ def make_plan(
         num_committed=len(requests.keys() & committed),
         num_quarantined=len((requests.keys() & quarantined) - committed),
         rejections=rejections,
+    )
+
+
+def _task(
+    prompt: Prompt, recipe: str, recipe_digest: str, guidance: str, guidance_digest: str
+) -> Task:
+    return Task(
+        asset_id=asset_id(prompt, recipe_digest, guidance_digest),
+        prompt=prompt,
+        recipe_name=recipe,
+        recipe_digest=recipe_digest,
+        guidance=guidance,
+        guidance_digest=guidance_digest,
     )
 
 

@@ -84,6 +84,10 @@ class ActorPool:
         """Where an actor lives, or lived when it was last ready."""
         return self._members[name].facts
 
+    def is_awaited(self, name: str) -> bool:
+        """Whether an actor is still to be reached, so that nobody knows what became of it."""
+        return name in self._members and self._members[name].state == "reaching"
+
     def tend(self) -> None:
         """Starts what is missing, pings what is due, drops what has been silent too long."""
         now = self._clock()

@@ -9,8 +9,8 @@ A format only decides how rows are found and typed:
     .txt              a prompt a line
 
 Rows are counted from 0, without header and skipped lines. A row that cannot be read is a `BadRow`
-in its place, so that the rows around it stay usable. pandas keeps an unnamed index in columns
-called `__index_level_<n>__`; they are not the user's and are left out.
+in its place, so that the rows around it stay usable. pandas writes its index into a column without
+a name (CSV) or called `__index_level_<n>__` (Parquet); it is not the user's and is left out.
 """
 
 import csv
@@ -31,7 +31,7 @@ from pipeline.errors import UserError
 
 KNOWN_COLUMNS = ("prompt", "prompt_id", "seed", "num_seeds", "negative_prompt", "recipe")
 INTEGER_COLUMNS = ("seed", "num_seeds")
-_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+_PANDAS_INDEX = re.compile(r"(__index_level_\d+__)?")
 
 
 @dataclass(frozen=True)
@@ -60,19 +60,16 @@ def open_table(url: str) -> Iterator[PromptTable]:
     fs, path = places.connect(url)
     suffix = PurePosixPath(path).suffix.lower()
     try:
-        kind = fs.info(path)["type"]
+        if fs.info(path)["type"] == "directory":
+            raise UserError(f"the manifest {url} is a directory: name one file in it")
+        if suffix not in _FORMATS:
+            expected = ", ".join(_FORMATS)
+            raise UserError(f"the manifest {url} ends in {suffix!r}: expected {expected}")
+        stream: Any = fs.open(path, "rb")
     except Exception as error:
         if places.is_final(error):
             raise UserError(f"cannot read the manifest {url}: {places.reason(error)}") from error
         raise
-    if kind == "directory":
-        raise UserError(f"the manifest {url} is a directory: name one file in it")
-    if suffix not in _FORMATS:
-        raise UserError(f"the manifest {url} ends in {suffix!r}: expected {', '.join(_FORMATS)}")
-    try:
-        stream: Any = fs.open(path, "rb")
-    except OSError as error:
-        raise UserError(f"cannot read the manifest {url}: {places.reason(error)}") from error
     with stream:
         yield _FORMATS[suffix](url, stream)
 
@@ -105,9 +102,10 @@ class _ParquetTable:
             self._file = pq.ParquetFile(stream)
             found = self._file.schema_arrow
         except (pa.ArrowException, OSError) as error:
-            raise UserError(
-                f"the manifest {url} is not a Parquet file: {_first_line(error)}"
-            ) from None
+            if not _is_damage(error):
+                raise
+            text = f"the manifest {url} is not a Parquet file: {_first_line(error)}"
+            raise UserError(text) from error
         names = [name for name in found.names if not _PANDAS_INDEX.fullmatch(name)]
         _check_distinct(url, names)
         self.columns = pa.schema([(name, plain_type(found.field(name).type)) for name in names])
@@ -119,11 +117,21 @@ class _ParquetTable:
                 columns = [_python_values(batch.column(name)) for name in names]
                 yield [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
         except (pa.ArrowException, OSError) as error:
+            if not _is_damage(error):
+                raise
             raise UserError(f"the manifest {self._url} is damaged: {_first_line(error)}") from error
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the file is at fault: pyarrow says so in its own errors, or in a bare OSError, which
+    has no number; those of the disk or the network have one, or a class of their own."""
+    return not isinstance(error, OSError) or (type(error) is OSError and error.errno is None)
 
 
 def _python_values(column: pa.Array) -> list[Any]:
     """The column's values; text that is not UTF-8 stays bytes, for the row's own check to name."""
+    if isinstance(column, pa.ExtensionArray):
+        return _python_values(column.storage)
     try:
         return column.to_pylist()
     except UnicodeDecodeError:
@@ -143,19 +151,22 @@ def _text_or_bytes(value: bytes | None) -> str | bytes | None:
 class _CsvTable:
     def __init__(self, url: str, stream: BinaryIO) -> None:
         self._url = url
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
         self._reader = csv.reader(text, strict=True)
-        names = next(self._lines(), [])
+        self._header = [name.strip() for name in next(self._lines(), [])]
+        if not _is_unicode(self._header):
+            raise UserError(f"the manifest {url} is not UTF-8: save it in that encoding")
+        names = [name for name in self._header if not _PANDAS_INDEX.fullmatch(name)]
         _check_distinct(url, names)
         self.columns = pa.schema([(name, pa.string()) for name in names])
 
     def _lines(self) -> Iterator[list[str]]:
         try:
             yield from self._reader
-        except (csv.Error, UnicodeDecodeError) as error:
+        except csv.Error as error:
             line = self._reader.line_num
             raise UserError(
-                f"the manifest {self._url} is no CSV after line {line}: {error}"
+                f"the manifest {self._url} is no CSV in line {line}: {error}"
             ) from error
 
     def batches(self, batch_rows: int) -> Iterator[list[Row]]:
@@ -163,12 +174,13 @@ class _CsvTable:
         return _batched(rows, batch_rows)
 
     def _row(self, cells: list[str]) -> Row:
-        names = self.columns.names
-        if len(cells) != len(names):
-            return BadRow(f"it has {len(cells)} cells, and the header {len(names)}")
+        if len(cells) != len(self._header):
+            return BadRow(f"it has {len(cells)} cells, and the header {len(self._header)}")
+        if not _is_unicode(cells):
+            return BadRow("it is not UTF-8")
         return {
             name: _csv_integer(cell) if name in INTEGER_COLUMNS else cell or None
-            for name, cell in zip(names, cells, strict=True)
+            for name, cell in zip(self._header, cells, strict=True)
         }
 
 
@@ -220,21 +232,22 @@ class _JsonTable:
 def _json_row(line: bytes) -> Row:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return BadRow(f"it is not JSON: {error}")
     if not isinstance(row, dict):
         return BadRow(f"it is not a JSON object: {line[:40]!r}")
-    return BadRow("it has half of a surrogate pair") if _has_lone_surrogate(line, row) else row
+    if b"\\u" in line and not _is_unicode(row):
+        return BadRow("it has half of a surrogate pair")
+    return row
 
 
-def _has_lone_surrogate(line: bytes, row: dict[str, Any]) -> bool:
-    if b"\\ud" not in line.lower():
-        return False
+def _is_unicode(value: object) -> bool:
+    """Whether all text in a JSON-like value can be written as UTF-8."""
     try:
-        json.dumps(row, ensure_ascii=False).encode()
+        json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        return True
-    return False
+        return False
+    return True
 
 
 def _widen(url: str, found: dict[str, pa.DataType], rows: list[dict[str, Any]]) -> None:

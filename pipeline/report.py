@@ -3,14 +3,14 @@
 import importlib.metadata
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from pipeline import catalog, contact_sheet
 from pipeline.job import Job
 from pipeline.ledger import Totals
 from pipeline.metrics import JobMetrics
 from pipeline.progress import duration
-from pipeline.records import RunStart, RunSummary
+from pipeline.records import RunStart, RunSummary, now
 
 _PACKAGES = ("dreambatch", "ray", "torch", "diffusers", "transformers", "pyarrow", "fsspec")
 
@@ -68,8 +68,14 @@ def summary(
     )
 
 
-def late_summary(job: Job, earlier: RunStart, code: int) -> RunSummary:
-    """The summary of a run that was killed before it wrote one: what the store still tells."""
+def late_summary(job: Job, earlier: RunStart, summary: RunSummary | None, code: int) -> RunSummary:
+    """The summary of a run that was ended after its last asset and before its own end.
+
+    `summary` is what it wrote when it was interrupted; None if it was killed, so that only the
+    store can tell what it did.
+    """
+    if summary is not None:
+        return replace(summary, exit_code=code, num_remaining=0, finished_at=now())
     return RunSummary(
         run_id=earlier.run_id,
         exit_code=code,
@@ -138,8 +144,8 @@ def settled(job: Job) -> str:
 
 
 def interrupted(job: Job, totals: Totals) -> str:
-    """What is said after Ctrl-C or SIGTERM."""
+    """What is said after Ctrl-C or SIGTERM; an actor's last commit may not have been heard of."""
     return (
-        f"interrupted: {totals.num_done} of {len(job.plan.tasks)} assets are committed to "
+        f"interrupted: at least {totals.num_done} of {len(job.plan.tasks)} assets are committed to "
         f"{job.store.url}; the same command goes on from there"
     )

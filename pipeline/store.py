@@ -113,30 +113,33 @@ class Store:
         found = ((_ASSET_FILE.fullmatch(name), size) for x in listings for name, size in x.items())
         return {match[1]: size for match, size in found if match}
 
-    def read_asset(self, asset_id: str, columns: list[str]) -> pa.Table:
-        """Some columns of one committed asset; the others are not fetched."""
-        return self._read_parquet(asset_name(asset_id), columns)
+    def read_assets(
+        self, asset_ids: Iterable[str], columns: list[str] | None = None
+    ) -> Iterator[pa.Table]:
+        """Some columns of committed assets (None: the scalars), one table each, in order.
 
-    def read_scalars(self, asset_ids: Iterable[str]) -> Iterator[pa.Table]:
-        """The scalar columns of many assets, in order, one table each."""
+        Only these columns are fetched; a column may be a leaf (`views.list.element.radius`).
+        """
         names = map(asset_name, asset_ids)
-        return self._objects.map(lambda name: self._read_parquet(name, None), names)
+        return self._objects.map(lambda name: self._read_parquet(name, columns), names)
 
     def claim_schema(self, carried: pa.Schema) -> None:
-        """Fix the carried columns' names and types at the first run.
-
-        UserError if this manifest's differ from those that an earlier one brought.
-        """
+        """Fix the carried columns' names and types at the first run. UserError as `check_schema`
+        if an earlier one has fixed them."""
         types = {column.name: str(column.type) for column in carried}
         serialised = base64.b64encode(carried.remove_metadata().serialize()).decode()
         document = {"version": 1, "carried": types, "arrow_schema": serialised}
-        if self.put_json(_SCHEMA_NAME, document, create=True):
-            return
+        if not self.put_json(_SCHEMA_NAME, document, create=True):
+            self.check_schema(carried)
+
+    def check_schema(self, carried: pa.Schema) -> None:
+        """UserError if a manifest's carried columns are not those that the first run fixed."""
+        ours = {column.name: str(column.type) for column in carried}
         fixed = {column.name: str(column.type) for column in self.carried_schema()}
-        for name in sorted(fixed.keys() | types.keys()):
-            if fixed.get(name) != types.get(name):
+        for name in sorted(fixed.keys() | ours.keys()):
+            if fixed.get(name) != ours.get(name):
                 raise UserError(
-                    f"column {name!r} is {types.get(name, 'absent')} in this manifest and "
+                    f"column {name!r} is {ours.get(name, 'absent')} in this manifest and "
                     f"{fixed.get(name, 'absent')} in {self.url}: change the manifest, or write to "
                     "another output"
                 )
@@ -230,7 +233,12 @@ class Store:
         return self._objects.remove_stale(older_than_seconds)
 
     def _is_dataset(self) -> bool:
-        return any(map(self._objects.exists, (_SCHEMA_NAME, "_runs", "assets")))
+        try:
+            return any(map(self._objects.exists, (_SCHEMA_NAME, "_runs", "assets")))
+        except Exception as error:
+            if places.is_final(error):
+                raise UserError(f"cannot read {self.url}: {places.reason(error)}") from error
+            raise
 
     def _check_layout(self) -> None:
         if self._objects.exists("_snapshots"):

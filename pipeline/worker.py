@@ -4,9 +4,11 @@
 
 An exception of one scene fails that scene. An exception of the gang fails all that are in it, as
 suspects if there are several, and the gang is built anew; if even that fails the process ends, and
-Ray starts another. This file knows no ray.
+Ray starts another. An attempt that is to run alone gets a gang of one slot, which needs less memory
+too: a gang computes all its slots, busy or not. This file knows no ray.
 """
 
+import gc
 import logging
 import os
 import threading
@@ -76,6 +78,7 @@ class Worker:
         self._observe = observe
         self._on_broken = on_broken
         self._gang = engine.new_gang()
+        self._is_single = False
         self._waiting: deque[_Job] = deque()
         self._residents: dict[str, _Job] = {}
         self._wake = threading.Condition()
@@ -112,12 +115,14 @@ class Worker:
 
     def _run(self) -> None:
         while self._wait_for_work():
-            try:
-                self._admit()
-                if self._residents:
-                    self._step()
-            except Exception as error:
-                self._break(error)
+            if self._has_wrong_size():
+                self._rebuild()
+            failures = self._advance()
+            if failures is not None:
+                # First, so that whoever hears of the failure finds an actor that works again.
+                self._rebuild()
+                for job, outcome in failures:
+                    job.future.set_result(outcome)
 
     def _wait_for_work(self) -> bool:
         with self._wake:
@@ -125,8 +130,44 @@ class Worker:
                 self._wake.wait(_IDLE_SECONDS)
             return not self._is_stopping
 
+    def _has_wrong_size(self) -> bool:
+        """Whether the next attempt needs a gang of another size and the gang is empty."""
+        return bool(
+            self._waiting
+            and not self._residents
+            and self._waiting[0].attempt.alone != self._is_single
+        )
+
+    def _rebuild(self) -> None:
+        """Puts an empty gang in the place of the old one, whose memory goes first."""
+        del self._gang
+        gc.collect()
+        self._is_single = bool(self._waiting) and self._waiting[0].attempt.alone
+        try:
+            self._gang = self._engine.new_gang(is_single=self._is_single)
+        except Exception:
+            _LOG.exception("no new gang can be made: the process ends")
+            self._on_broken()
+
+    def _advance(self) -> "list[tuple[_Job, Outcome]] | None":
+        """Admits and makes one step. If the gang broke: what all that were in it are to be told.
+
+        The error does not leave this function: its traceback would hold on to the gang's memory.
+        """
+        try:
+            self._admit()
+            if self._residents:
+                self._step()
+        except Exception as error:
+            return self._failures(error)
+        return None
+
     def _admit(self) -> None:
-        while self._waiting and self._gang.num_free:
+        while (
+            self._waiting
+            and self._gang.num_free
+            and self._waiting[0].attempt.alone == self._is_single
+        ):
             job, start = self._waiting.popleft(), time.monotonic()
             prompt = job.attempt.task.prompt
             # In the table before the gang sees it: whatever happens, somebody answers for it.
@@ -154,37 +195,34 @@ class Worker:
             self._publishing.submit(self._publish, job, scene)
         self._fractions = dict(self._gang.progress())
 
-    def _break(self, error: Exception) -> None:
+    def _failures(self, error: Exception) -> "list[tuple[_Job, Outcome]]":
+        """Empties the gang: the outcomes of a failure of the gang itself."""
         _LOG.exception("the gang failed with %d scenes in it", len(self._residents))
         jobs, self._residents, self._fractions = list(self._residents.values()), {}, {}
         kind = "suspect" if len(jobs) > 1 else retry.classify(error)
         now = time.monotonic()
-        for job in jobs:
+        return [
             # The device's time was shared, so that this is an upper bound.
-            spent = (now - job.admitted) / len(jobs)
-            job.future.set_result(self._failed(job, kind, _text(error), gpu_seconds=spent))
-        try:
-            self._gang = self._engine.new_gang()
-        except Exception:
-            _LOG.exception("no new gang can be made: the process ends")
-            self._on_broken()
+            (job, self._failed(job, kind, _text(error), (now - job.admitted) / len(jobs)))
+            for job in jobs
+        ]
 
     def _publish(self, job: _Job, scene: Any) -> None:
         try:
             outcome = self._outcome(job, scene)
         except StageError as error:
             _LOG.exception("asset %s was not published", job.key)
-            outcome = self._failed(job, error.kind, str(error), gpu_seconds=scene.seconds)
+            outcome = self._failed(job, error.kind, str(error), scene.seconds)
         except Exception as error:
             _LOG.exception("asset %s was not published", job.key)
             kind = retry.classify(error)
-            outcome = self._failed(job, kind, _text(error), gpu_seconds=scene.seconds)
+            outcome = self._failed(job, kind, _text(error), scene.seconds)
         job.future.set_result(outcome)
 
     def _outcome(self, job: _Job, scene: Any) -> Outcome:
         if scene.status != "ok":
             message = f"after {scene.iterations} steps with seed {job.attempt.seed}"
-            return self._failed(job, scene.status, message, gpu_seconds=scene.seconds)
+            return self._failed(job, scene.status, message, scene.seconds)
         published = self._publisher.publish(job.attempt, scene)
         self._observe("export", published.export_seconds)
         self._observe("commit", published.commit_seconds)
@@ -209,7 +247,7 @@ class Worker:
             peak_memory_bytes=self._engine.peak_memory_bytes(),
         )
 
-    def _failed(self, job: _Job, kind: str, message: str, *, gpu_seconds: float) -> Outcome:
+    def _failed(self, job: _Job, kind: str, message: str, gpu_seconds: float) -> Outcome:
         return Outcome(
             asset_id=job.key,
             attempt_id=job.attempt.attempt_id,

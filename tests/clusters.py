@@ -52,10 +52,19 @@ def driver_environment() -> dict[str, str]:
 
 
 @contextmanager
+def short_directory() -> Iterator[Path]:
+    """A place for Ray's files whose name leaves room for the names of its sockets."""
+    directory = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
 def head(*, num_cpus: int = 1) -> Iterator[Head]:
     """A cluster of one machine, gone with all its processes and files at the end."""
     port, dashboard, metrics, agent, client = free_ports(5)
-    directory = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     command = [
         str(_RAY),
         "start",
@@ -67,24 +76,60 @@ def head(*, num_cpus: int = 1) -> Iterator[Head]:
         f"--dashboard-agent-listen-port={agent}",
         f"--ray-client-server-port={client}",
         "--node-ip-address=127.0.0.1",
-        f"--temp-dir={directory}",
         f"--num-cpus={num_cpus}",
         "--num-gpus=0",
         "--object-store-memory=100000000",
     ]
-    with _started(command, directory / "start.log") as process:
-        url = f"http://127.0.0.1:{dashboard}"
-        try:
-            _wait_for(f"{url}/api/version", process, directory / "start.log")
-            yield Head(
-                address=f"127.0.0.1:{port}",
-                dashboard_url=url,
-                metrics_url=f"http://127.0.0.1:{metrics}/metrics",
-                process=process,
-            )
-        finally:
-            _end(process)
-            shutil.rmtree(directory, ignore_errors=True)
+    url = f"http://127.0.0.1:{dashboard}"
+    with short_directory() as directory:
+        log = directory / "start.log"
+        with _started([*command, f"--temp-dir={directory}"], log) as process:
+            try:
+                _wait_for(f"{url}/api/version", process, log)
+                yield Head(
+                    address=f"127.0.0.1:{port}",
+                    dashboard_url=url,
+                    metrics_url=f"http://127.0.0.1:{metrics}/metrics",
+                    process=process,
+                )
+            finally:
+                _end(process)
+
+
+@contextmanager
+def worker_machine(
+    head: Head, *, num_cpus: int, num_gpus: int = 0
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A further "machine" of a cluster: another raylet on this one, with made-up resources."""
+    metrics, agent = free_ports(2)
+    command = [
+        str(_RAY),
+        "start",
+        "--block",
+        f"--address={head.address}",
+        f"--metrics-export-port={metrics}",
+        f"--dashboard-agent-listen-port={agent}",
+        f"--num-cpus={num_cpus}",
+        f"--num-gpus={num_gpus}",
+        "--object-store-memory=80000000",
+    ]
+    with tempfile.TemporaryDirectory() as directory:
+        log = Path(directory) / "start.log"
+        with _started(command, log) as process:
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    _end(process)
+
+
+def kill_machine(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to all of a machine's processes, as when its power goes."""
+    family = descendants(process.pid) | {process.pid}
+    for pid in family:
+        os.kill(pid, signal.SIGKILL)
+    process.wait(timeout=_DOWN_SECONDS)
+    assert wait_until_gone(family, _DOWN_SECONDS) == set()
 
 
 def free_ports(number: int) -> list[int]:

@@ -1,14 +1,35 @@
 """Fixtures of all tests."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests import clusters
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` are skipped where there is none, with the reason shown."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
 @pytest.fixture(scope="session")
 def ray_head() -> Iterator[clusters.Head]:
-    """One small Ray cluster for all tests that need one; mark them `xdist_group("ray")`."""
+    """One small Ray cluster for all tests of a test process that need one."""
     with clusters.head() as head:
         yield head
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of a random IF-shaped diffusion model; not to be written to."""
+    from tests.tiny_pipeline import write_tiny_pipeline
+
+    return write_tiny_pipeline(tmp_path_factory.mktemp("tiny_weights"))

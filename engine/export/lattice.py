@@ -12,8 +12,6 @@ from torch import Tensor
 
 from engine.export.subject import Subject, density_at
 
-_POINTS_AT_ONCE = 2**18
-
 
 @dataclass(frozen=True, kw_only=True)
 class Lattice:
@@ -40,17 +38,13 @@ def centres(size: int, bound: float, device: torch.device) -> Float[Tensor, "n"]
 
 
 def sample(scene: Subject, size: int) -> Lattice:
-    """The scene's density at the centres of size^3 cells, asked for slab by slab.
+    """The scene's density at the centres of size^3 cells.
 
     Raises ValueError where a density is not finite: such a scene has diverged and has no shape.
     """
     axis = centres(size, scene.bound, scene.device)
-    thickness = max(1, _POINTS_AT_ONCE // size**2)
-    slabs = [
-        density_at(scene, torch.cartesian_prod(slab, axis, axis)).reshape(-1, size, size)
-        for slab in axis.split(thickness)
-    ]
-    density = torch.cat(slabs)
+    x = torch.cartesian_prod(axis, axis, axis)
+    density = density_at(scene, x).reshape(size, size, size)
     bad = int((~density.isfinite()).sum())
     if bad:
         raise ValueError(

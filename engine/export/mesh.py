@@ -121,7 +121,7 @@ def _world(
 
 def _decimate(
     vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], max_faces: int
-) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]:
+) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
     """Quadric edge collapse down to `max_faces` triangles."""
     if len(faces) <= max_faces:
         return vertices, faces

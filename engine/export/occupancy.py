@@ -66,7 +66,8 @@ class Occupancy:
     ) -> tuple[Float[Tensor, "*r"], Float[Tensor, "*r"]]:
         """Distances (near, far) at which rays enter and leave the box; far <= near is a miss.
 
-        Slab method; a component of exactly zero divides to infinity of the right sign.
+        Slab method; a component of exactly zero divides to infinity of the right sign. A ray within
+        the plane of a face misses, which is harmless: the cells along the faces are empty.
         """
         first = (self.low - origins) / directions
         second = (self.high - origins) / directions

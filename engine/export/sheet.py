@@ -1,59 +1,62 @@
-"""A contact sheet: one row of pictures an asset, its caption above."""
+"""A contact sheet: many assets in one picture, each a row of sides with its caption underneath."""
 
 import io
+import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-_MARGIN = 8
-_CAPTION_HEIGHT = 18
+_GAP = 8
+_FONT_SIZE = 13
+_LINE = 17
+_MAX_LINES = 2
+_INK = (40, 40, 40)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One asset's pictures, PNG with alpha, all of one size."""
+    """One asset: pictures of one size (PNG, alpha allowed) and what stands under them."""
 
     caption: str
     pictures: Sequence[bytes]
 
 
-def contact_sheet(
-    rows: Sequence[Row], *, footer: str = "", blocks: int | None = None, side: int = 128
-) -> bytes:
-    """PNG of the rows on white, in `blocks` columns of rows (by default two from six rows on).
-
-    `footer` is a line at the bottom; `side` the shown size of a picture in pixels.
-    """
-    if not rows:
-        raise ValueError("contact sheet: expected at least one asset, got none")
-    blocks = blocks or (1 if len(rows) < 6 else 2)
-    per_row = max(len(row.pictures) for row in rows)
-    block_width = per_row * side + _MARGIN
-    row_height = side + _CAPTION_HEIGHT + _MARGIN
-    num_lines = -(-len(rows) // blocks)
-    height = num_lines * row_height + _MARGIN + (_CAPTION_HEIGHT if footer else 0)
-    sheet = Image.new("RGB", (blocks * block_width + _MARGIN, height), "white")
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(size=13)
-    for index, row in enumerate(rows):
-        left = _MARGIN + index % blocks * block_width
-        top = _MARGIN + index // blocks * row_height
-        draw.text((left, top), _fitted(row.caption, font, block_width - _MARGIN), "black", font)
-        for column, data in enumerate(row.pictures):
-            picture = Image.open(io.BytesIO(data)).convert("RGBA").resize((side, side))
-            sheet.paste(picture, (left + column * side, top + _CAPTION_HEIGHT), picture)
-    if footer:
-        draw.text((_MARGIN, height - _CAPTION_HEIGHT), footer, "black", font)
+def contact_sheet(rows: Sequence[Row], head: str) -> bytes:
+    """PNG of the rows on white, in as many columns as make it about as wide as it is high."""
+    assert rows, "a contact sheet of nothing"
+    font = ImageFont.load_default(_FONT_SIZE)
+    tiles = [[_on_white(picture) for picture in row.pictures] for row in rows]
+    side = max(picture.width for tile in tiles for picture in tile)
+    width = max(len(tile) for tile in tiles) * side + _GAP
+    height = side + _MAX_LINES * _LINE + _GAP
+    num_columns = math.ceil(math.sqrt(len(tiles) * height / width))
+    num_rows = math.ceil(len(tiles) / num_columns)
+    top = _LINE + 2 * _GAP
+    sheet = Image.new("RGB", (num_columns * width + _GAP, top + num_rows * height), "white")
+    pen = ImageDraw.Draw(sheet)
+    pen.text((_GAP, _GAP), head, font=font, fill=_INK)
+    for index, (row, tile) in enumerate(zip(rows, tiles, strict=True)):
+        column, line = index % num_columns, index // num_columns
+        x, y = _GAP + column * width, top + line * height
+        for k, picture in enumerate(tile):
+            sheet.paste(picture, (x + k * side, y))
+        pen.text((x, y + side), _wrapped(row.caption, font, width - _GAP), font=font, fill=_INK)
     buffer = io.BytesIO()
-    sheet.save(buffer, format="PNG", optimize=True)
+    sheet.save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """The text, cut with an ellipsis where it is wider than `width` pixels."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
+def _on_white(png: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(png)) as picture:
+        colours = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours).convert("RGB")
+
+
+def _wrapped(text: str, font: Any, width: int) -> str:
+    """At most two lines that fit; the rest becomes dots."""
+    letters = max(1, int(width / font.getlength("n")))
+    lines = textwrap.wrap(text, letters, max_lines=_MAX_LINES, placeholder=" ...")
+    return "\n".join(lines)

@@ -2,7 +2,8 @@
 
 A scene answers everywhere in the cube [-bound, bound]^3, but the optimisation looks only into the
 ball |x| <= bound: what a field holds in the corners is accident. The export reads it as empty.
-A scene need not answer an empty batch of points; it is never asked one.
+A scene is asked about at most `POINTS_AT_ONCE` points, which bounds the memory that a field takes
+for its features, and never about none.
 """
 
 from typing import Protocol, runtime_checkable
@@ -10,6 +11,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+POINTS_AT_ONCE = 2**18
 
 
 @runtime_checkable
@@ -44,7 +47,8 @@ def density_at(scene: Subject, x: Float[Tensor, "*p 3"]) -> Float[Tensor, "*p"]:
     if x.numel() == 0:
         return x.new_zeros(x.shape[:-1])
     flat = x.reshape(-1, 3)
-    sigma = scene.density(flat.clamp(-scene.bound, scene.bound)).float()
+    inside_cube = flat.clamp(-scene.bound, scene.bound)
+    sigma = torch.cat([scene.density(some).float() for some in inside_cube.split(POINTS_AT_ONCE)])
     is_inside = flat.square().sum(dim=-1) <= scene.bound**2
     return torch.where(is_inside, sigma, 0.0).reshape(x.shape[:-1])
 
@@ -54,4 +58,5 @@ def albedo_at(scene: Subject, x: Float[Tensor, "*p 3"]) -> Float[Tensor, "*p 3"]
     if x.numel() == 0:
         return x.new_zeros(x.shape)
     flat = x.reshape(-1, 3).clamp(-scene.bound, scene.bound)
-    return scene.albedo(flat).float().reshape(x.shape)
+    albedo = torch.cat([scene.albedo(some).float() for some in flat.split(POINTS_AT_ONCE)])
+    return albedo.reshape(x.shape)

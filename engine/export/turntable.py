@@ -10,7 +10,7 @@ from engine.export.views import cameras_at, ring
 from engine.recipe import ExportConfig
 
 _TURN_MS = 3000
-_QUALITY = 80
+_QUALITY = 90
 _THUMB_AZIMUTH_DEG = 30.0
 _THUMB_ELEVATION_DEG = 20.0
 
@@ -21,7 +21,8 @@ def turntable(scene: Subject, occupancy: Occupancy, config: ExportConfig) -> byt
     Half the views' samples: the frames are smaller and lossy.
     """
     cameras = ring(config.turntable_frames, config.turntable_size, config)
-    pictures = render(scene, occupancy, cameras, config.view_samples // 2, with_normals=False)
+    num_samples = max(1, config.view_samples // 2)
+    pictures = render(scene, occupancy, cameras, num_samples, with_normals=False)
     frames = [on_white(*frame) for frame in zip(pictures.albedo, pictures.alpha, strict=True)]
     buffer = io.BytesIO()
     frames[0].save(

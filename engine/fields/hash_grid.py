@@ -96,21 +96,24 @@ def encode(
         scaled = unit * resolution
         cell = scaled.detach().floor().clamp(max=resolution - 1)
         fraction = scaled - cell
+        parts = (1.0 - fraction, fraction)
+        x0, y0, z0 = cell.long().unbind(-1)
         table = tables[:, level].reshape(num_scenes * size, features)
         value = torch.zeros(*x.shape[:2], features, device=x.device)
-        for corner in product((0, 1), repeat=3):
-            offset = torch.tensor(corner, device=x.device)
-            row = first_row + _row(cell.long() + offset, resolution, size)
-            weight = torch.where(offset.bool(), fraction, 1.0 - fraction).prod(dim=-1)
+        for i, j, k in product((0, 1), repeat=3):
+            row = first_row + _row(x0 + i, y0 + j, z0 + k, resolution, size)
+            # Not prod(): its gradient takes another path if any scene has a weight of 0.
+            weight = parts[i][..., 0] * parts[j][..., 1] * parts[k][..., 2]
             entry = table.index_select(0, row.flatten()).view(*row.shape, features)
             value = value + weight[..., None] * entry
         levels.append(value)
     return torch.cat(levels, dim=-1)
 
 
-def _row(corner: Int[Tensor, "*p 3"], resolution: int, size: int) -> Int[Tensor, "*p"]:
+def _row(
+    x: Int[Tensor, "*p"], y: Int[Tensor, "*p"], z: Int[Tensor, "*p"], resolution: int, size: int
+) -> Int[Tensor, "*p"]:
     """Row of a lattice corner in its level's table."""
-    x, y, z = corner.unbind(-1)
     side = resolution + 1
     if side**3 <= size:
         return (z * side + y) * side + x

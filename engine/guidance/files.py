@@ -6,6 +6,7 @@ Free of torch, so that a mistake is reported before anything is loaded.
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 PRIMITIVES = "primitives"
 """Name of the model that comes with the package."""
@@ -33,16 +34,12 @@ def check(path: Path) -> None:
     if not path.is_dir():
         raise ValueError(f"guidance {str(path)!r}: no such directory; {_MEND}")
     for name in _CONFIGS:
-        _require(path / name)
-        try:
-            json.loads((path / name).read_text())
-        except ValueError as error:
-            raise ValueError(f"guidance file {path / name}: not JSON ({error})") from None
+        _read_json(path / name)
     if not any((path / "tokenizer" / n).is_file() for n in ("tokenizer.json", "spiece.model")):
         _require(path / "tokenizer" / "tokenizer.json")
     for name in weight_files(path):
         _require(path / name)
-    unet = json.loads((path / "unet/config.json").read_text())
+    unet = _read_json(path / "unet/config.json")
     channels = (unet.get("in_channels"), unet.get("out_channels"))
     if channels not in ((3, 3), (3, 6)):
         raise ValueError(
@@ -52,18 +49,20 @@ def check(path: Path) -> None:
 
 
 def weight_files(path: Path) -> list[str]:
-    """Relative names of all weight files, those that an index promises included; sorted."""
+    """Relative names of the weight files that are loaded, sorted: an index's shards, or one file.
+
+    Variants that lie beside them, such as `*.fp16.safetensors`, are not loaded and do not count.
+    """
     names: set[str] = set()
     for folder, stem in _WEIGHTS.items():
-        indices = sorted((path / folder).glob(f"{stem}.safetensors.index*.json"))
-        for index in indices:
-            shards = json.loads(index.read_text())["weight_map"].values()
-            names.update(f"{folder}/{shard}" for shard in shards)
-        if not indices:
-            single = sorted((path / folder).glob(f"{stem}*.safetensors"))
-            names.update(f"{folder}/{f.name}" for f in single)
-            if not single:
-                names.add(f"{folder}/{stem}.safetensors")
+        index = path / folder / f"{stem}.safetensors.index.json"
+        if index.is_file():
+            shards = _read_json(index).get("weight_map")
+            if not isinstance(shards, dict):
+                raise ValueError(f"guidance file {index}: expected a weight_map; {_MEND}")
+            names.update(f"{folder}/{shard}" for shard in shards.values())
+        else:
+            names.add(f"{folder}/{stem}.safetensors")
     return sorted(names)
 
 
@@ -79,3 +78,15 @@ def digest(path: Path) -> str:
 def _require(path: Path) -> None:
     if not path.is_file():
         raise ValueError(f"guidance file missing: {path}; {_MEND}")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises ValueError if there is none."""
+    _require(path)
+    try:
+        data = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"guidance file {path}: not JSON ({error}); {_MEND}") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"guidance file {path}: expected a JSON object; {_MEND}")
+    return data

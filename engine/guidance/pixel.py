@@ -4,6 +4,7 @@ IF's U-Net returns 6 channels, the noise and a variance; only the noise is used.
 embeddings padded to 77 tokens.
 """
 
+import copy
 import time
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,9 @@ class PixelGuidance:
         path = Path(path)
         files.check(path)
         return cls(
-            UNet2DConditionModel.from_pretrained(path / "unet", torch_dtype=torch.float32),
+            UNet2DConditionModel.from_pretrained(
+                path / "unet", torch_dtype=torch.float32, low_cpu_mem_usage=False
+            ),
             T5EncoderModel.from_pretrained(path / "text_encoder", dtype=torch.float32),
             AutoTokenizer.from_pretrained(path / "tokenizer"),
             DDPMScheduler.from_pretrained(path / "scheduler"),
@@ -68,9 +71,9 @@ class PixelGuidance:
 
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> Float[Tensor, "B T D"]:
-        """T5 embeddings of the prompts, padded or cut to 77 tokens."""
+        """T5 embeddings of the prompts in lower case (as IF's), padded or cut to 77 tokens."""
         tokens = self._tokenizer(
-            prompts,
+            [prompt.lower().strip() for prompt in prompts],
             padding="max_length",
             max_length=_MAX_TOKENS,
             truncation=True,
@@ -92,12 +95,14 @@ class PixelGuidance:
         x = torch.randn(4, 3, self.size, self.size)
         t = torch.full((4,), 500)
         text = self.encode([""]).expand(4, -1, -1)
-        for self.dtype in (torch.float32, torch.bfloat16):
-            self._unet.to(self.dtype)
+        exact = self._unet
+        # A copy, because the way back from bfloat16 would not restore the weights.
+        rounded = copy.deepcopy(exact).to(torch.bfloat16)
+        for self.dtype, self._unet in ((torch.float32, exact), (torch.bfloat16, rounded)):
             self.predict_noise(x, t, text)
             start = time.perf_counter()
             for _ in range(3):
                 self.predict_noise(x, t, text)
             seconds[self.dtype] = time.perf_counter() - start
-        self._unet.to(torch.float32)
+        self._unet = exact
         return min(seconds, key=lambda dtype: seconds[dtype])

@@ -41,7 +41,7 @@ LIGHT_DISTANCE = (0.8, 1.5)
 LIGHT_SPREAD = 1.0
 """Light direction: N(camera position, spread^2 I), normalised."""
 
-ALBEDO_SHARE, TEXTURELESS_SHARE = 0.4, 0.2
+ALBEDO_SHARE, TEXTURELESS_SHARE = 0.45, 0.1
 SOFT_AMBIENT = (0.3, 0.5)
 """Ambient of half the shaded pictures, diffuse = 1 - ambient; the other half has HARD_AMBIENT."""
 HARD_AMBIENT = 0.1
@@ -186,12 +186,16 @@ def _draw_some(
 
 
 def _captions(draws: Draws, specs: list[Spec]) -> list[str]:
-    """Each picture's words; of two textureless pictures one loses its colours."""
+    """Each picture's words; of four textureless pictures three lose their colours.
+
+    A coloured caption over a white object is a lie that score distillation may tell itself (its
+    textureless views), so it is in the training set; but a rare one, lest grey become a safe guess.
+    """
     azimuth, elevation = draws.azimuth_deg.tolist(), draws.elevation_deg.tolist()
     textureless = draws.lighting.textureless.tolist()
     found: list[str] = []
     for row, spec in enumerate(specs):
-        is_plain = textureless[row] > 0 and row % 2 == 0
+        is_plain = textureless[row] > 0 and row % 4 != 0
         words = colourless_caption(spec) if is_plain else caption(spec)
         found.append(with_view(words, view_word(azimuth[row], elevation[row])))
     return found

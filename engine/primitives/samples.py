@@ -2,9 +2,10 @@
 
 import random
 from pathlib import Path
+from typing import Any, cast
 
 import torch
-from diffusers import DDIMScheduler
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor
@@ -35,7 +36,8 @@ def sample(
 ) -> Float[Tensor, "B 3 h w"]:
     """Pictures in [-1, 1] by DDIM; guided epsilon = uncond + guidance (cond - uncond)."""
     device = teacher.unet.device
-    scheduler = DDIMScheduler.from_config(build_scheduler().config)
+    # from_config is annotated with a tuple that it returns only when asked to.
+    scheduler = cast(Any, DDIMScheduler.from_config(build_scheduler().config))
     scheduler.set_timesteps(steps)
     size = int(teacher.unet.config["sample_size"])
     generator = torch.Generator().manual_seed(seed)

@@ -10,9 +10,12 @@ those are not trained: their weights are zero, which is the geometric middle of 
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
-from diffusers import DDPMScheduler, IFPipeline, UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.deepfloyd_if.pipeline_if import IFPipeline
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from jaxtyping import Float, Int
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
@@ -94,8 +97,10 @@ def _build_unet(config: TeacherConfig) -> UNet2DConditionModel:
         down_block_types=down,
         up_block_types=up,
         cross_attention_dim=config.text_width,
-        # diffusers reads this field as the number of heads of each level.
-        attention_head_dim=tuple(width // config.head_width for width in config.channels),
+        # diffusers reads this field as the number of heads of each level and annotates it as one.
+        attention_head_dim=cast(
+            Any, tuple(width // config.head_width for width in config.channels)
+        ),
         norm_num_groups=config.group_norm_groups,
         addition_embed_type="text",
         addition_embed_type_num_heads=config.text_heads,
@@ -110,6 +115,7 @@ def _build_unet(config: TeacherConfig) -> UNet2DConditionModel:
 def build(config: TeacherConfig, seed: int) -> Teacher:
     """An untrained teacher, a pure function of its sizes and the seed."""
     tokenizer = build_tokenizer()
+    number = tokenizer.get_vocab()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         text_encoder = T5EncoderModel(
@@ -122,8 +128,8 @@ def build(config: TeacherConfig, seed: int) -> Teacher:
                 num_heads=config.text_heads,
                 feed_forward_proj="gated-gelu",
                 dropout_rate=0.0,
-                pad_token_id=tokenizer.pad_token_id,
-                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=number[_PAD],
+                eos_token_id=number[_END],
                 use_cache=False,
             )
         )
@@ -167,9 +173,10 @@ def save(teacher: Teacher, path: Path | str) -> None:
     The teacher itself keeps its precision.
     """
     pipeline = IFPipeline(
-        tokenizer=teacher.tokenizer,
-        text_encoder=deepcopy(teacher.text_encoder).to(torch.float16),
-        unet=deepcopy(teacher.unet).to(torch.float16),
+        # IF's annotation is narrower than what it takes.
+        tokenizer=cast(Any, teacher.tokenizer),
+        text_encoder=deepcopy(teacher.text_encoder).half(),
+        unet=deepcopy(teacher.unet).half(),
         scheduler=build_scheduler(),
         safety_checker=None,
         feature_extractor=None,

@@ -8,16 +8,20 @@ which part wears which colour is decided and where the plain epsilon loss barely
 
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.primitives.backgrounds import composite
 from engine.primitives.teacher import Teacher, build_scheduler, encode, tokenize
 
 NUM_BINS = 4
 """Quarters of the diffusion time whose losses are logged apart."""
+
+# torch's optimisers are built on these functions, but its stubs do not export them.
+_foreach = cast(Any, torch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,12 @@ def _parameters(teacher: Teacher) -> list[Tensor]:
     return [*teacher.unet.parameters(), *teacher.text_encoder.parameters()]
 
 
+def _place(network: nn.Module, device: torch.device) -> None:
+    """Ready a network for training; of channels-last only convolutions take notice."""
+    # torch's stubs leave the memory format out.
+    cast(Any, network).to(device, memory_format=torch.channels_last).train()
+
+
 class Trainer:
     """The networks, their optimiser, their running mean and the pictures, on one device.
 
@@ -61,8 +71,8 @@ class Trainer:
     ) -> None:
         self.teacher, self.config = teacher, config
         self.device = rgba.device
-        teacher.unet.to(self.device, memory_format=torch.channels_last).train()
-        teacher.text_encoder.to(self.device).train()
+        _place(teacher.unet, self.device)
+        _place(teacher.text_encoder, self.device)
         self.mean = Teacher(
             unet=deepcopy(teacher.unet).requires_grad_(False).eval(),
             text_encoder=deepcopy(teacher.text_encoder).requires_grad_(False).eval(),
@@ -134,9 +144,9 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self._weights, self.config.clip_norm, foreach=True)
         self._optimiser.step()
         with torch.no_grad():
-            change = torch._foreach_sub(self._weights, self._means)
-            torch._foreach_mul_(change, 1.0 - self._decay)
-            torch._foreach_add_(self._means, change)
+            change = _foreach._foreach_sub(self._weights, self._means)
+            _foreach._foreach_mul_(change, 1.0 - self._decay)
+            _foreach._foreach_add_(self._means, change)
 
     def _loss(self) -> Float[Tensor, ""]:
         count, device = self.config.batch, self.device

@@ -4,7 +4,6 @@ from engine.recipe import (
     DenseGridConfig,
     DistillationConfig,
     ExportConfig,
-    HashGridConfig,
     LossConfig,
     MarchConfig,
     OptimiserConfig,
@@ -16,17 +15,17 @@ def primitives() -> Recipe:
     """An asset of the embedded world on a GPU."""
     return Recipe(
         name="primitives",
-        summary="the embedded world on a GPU: hash grid, 4 views of 64x64, 800 steps",
+        summary="the embedded world on a GPU: dense grid, 4 views of 64x64, 1000 steps",
         guidance="primitives",
-        iterations=800,
+        iterations=1000,
         views=4,
         render_size=64,
         num_slots=8,
-        field=HashGridConfig(),
-        march=MarchConfig(num_samples=64, num_bins=96),
-        distillation=DistillationConfig(scale=20.0, t_max=(0.98, 0.5)),
+        field=DenseGridConfig(),
+        march=MarchConfig(num_samples=48, num_bins=96),
+        distillation=DistillationConfig(scale=20.0, t_max=(0.98, 0.4)),
         losses=LossConfig(entropy=(0.0, 40.0), opacity=20.0),
-        optimiser=OptimiserConfig(lr=(0.01, 0.002)),
+        optimiser=OptimiserConfig(lr=(0.02, 0.004)),
     )
 
 
@@ -34,16 +33,16 @@ def primitives_cpu() -> Recipe:
     """An asset of the embedded world on two CPU cores."""
     return Recipe(
         name="primitives_cpu",
-        summary="the embedded world on two CPU cores: dense grid, 2 views of 32x32, 400 steps",
+        summary="the embedded world on two CPU cores: dense grid, 2 views of 32x32, 300 steps",
         guidance="primitives",
-        iterations=400,
+        iterations=300,
         views=2,
         render_size=32,
-        field=DenseGridConfig(),
+        field=DenseGridConfig(resolutions=(16, 48)),
         march=MarchConfig(num_samples=32, num_bins=64),
         distillation=DistillationConfig(scale=15.0, t_max=(0.98, 0.4)),
-        losses=LossConfig(entropy=(0.0, 20.0), total_variation=1.0),
-        optimiser=OptimiserConfig(lr=(0.02, 0.01)),
+        losses=LossConfig(entropy=(0.0, 40.0), total_variation=1.0),
+        optimiser=OptimiserConfig(lr=(0.03, 0.01)),
     )
 
 

@@ -1,15 +1,16 @@
 """Every annotated call of the engine is checked for shapes while its tests run."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+from tests.engine import checking
+
 # Before anything of the engine is imported.
-install_import_hook("engine", "beartype.beartype")
+install_import_hook("engine", f"{checking.__name__}.check")
 
 settings.register_profile("engine", max_examples=25, deadline=None, derandomize=True)
 settings.load_profile("engine")
@@ -22,11 +23,3 @@ def _seeded() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(20220929)
         yield
-
-
-@pytest.fixture(scope="session")
-def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Directory of a random IF-shaped pipeline; not to be written to."""
-    from tests.tiny_pipeline import write_tiny_pipeline
-
-    return write_tiny_pipeline(tmp_path_factory.mktemp("pipeline"))

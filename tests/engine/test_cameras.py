@@ -17,10 +17,8 @@ fovs = st.floats(5.0, 120.0)
 
 
 def orbit(azimuth: float, elevation: float, radius: float, fov: float, size: int) -> Cameras:
-    numbers = (
-        torch.tensor(value, dtype=torch.float64) for value in (azimuth, elevation, radius, fov)
-    )
-    return cameras.orbit(*numbers, size)
+    a, e, r, f = torch.tensor([azimuth, elevation, radius, fov], dtype=torch.float64)
+    return cameras.orbit(a, e, r, f, size)
 
 
 def project(camera: Cameras, x: np.ndarray) -> tuple[float, float, float]:
@@ -94,8 +92,8 @@ def test_looking_straight_down_is_the_limit_of_the_front_camera() -> None:
 
 @given(azimuths, st.sampled_from([-90.0, 90.0]))
 def test_the_poles_are_finite_in_single_precision(azimuth: float, elevation: float) -> None:
-    numbers = (torch.tensor(value) for value in (azimuth, elevation, 2.0, 50.0))
-    camera = cameras.orbit(*numbers, 4)
+    a, e, r, f = torch.tensor([azimuth, elevation, 2.0, 50.0])
+    camera = cameras.orbit(a, e, r, f, 4)
     rotation = camera.c2w[:3, :3]
     torch.testing.assert_close(rotation.T @ rotation, torch.eye(3), atol=1e-5, rtol=0)
     assert cameras.rays(camera)[1].isfinite().all()

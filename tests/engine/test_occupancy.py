@@ -49,7 +49,7 @@ def rays(num_scenes: int, num_rays: int) -> tuple[Tensor, Tensor]:
 
 def naive_span(origin: np.ndarray, direction: np.ndarray) -> tuple[float, float] | None:
     """Roots of |o + t d|^2 = 1, in front of the origin."""
-    b, c = origin @ direction, origin @ origin - 1
+    b, c = float(origin @ direction), float(origin @ origin) - 1
     discriminant = b * b - c
     if discriminant <= 0 or -b + math.sqrt(discriminant) <= 0:
         return None

@@ -64,8 +64,10 @@ def test_gradient_is_weighted_difference_of_predicted_and_true_noise(
     _, x, text, negative, time, seed, step, gradient = ask(config)
     eps = normal(seed, step, Purpose.NOISE, (3, 3, 8, 8))
     for s, v in np.ndindex(2, 3):
-        pieces = (value[s, v].double().numpy() for value in (x, eps, text, negative))
-        expected = naive_gradient(config, *pieces, float(time[s, v]))
+        x_, eps_, text_, negative_ = (
+            value[s, v].double().numpy() for value in (x, eps, text, negative)
+        )
+        expected = naive_gradient(config, x_, eps_, text_, negative_, float(time[s, v]))
         np.testing.assert_allclose(gradient[s, v].numpy(), expected, rtol=1e-3, atol=1e-4)
 
 
@@ -86,8 +88,17 @@ def test_the_model_is_asked_once_for_everything_negatives_first() -> None:
 def test_a_scene_s_gradient_does_not_depend_on_its_neighbours() -> None:
     _, x, text, negative, time, seed, step, together = ask(CONFIG, num_scenes=3)
     for s in range(3):
-        pieces = [v[s : s + 1] for v in (x, text, negative, time, seed, step)]
-        alone = sds.score_gradient(RecordingGuidance(), *pieces, CONFIG)
+        one = slice(s, s + 1)
+        alone = sds.score_gradient(
+            RecordingGuidance(),
+            x[one],
+            text[one],
+            negative[one],
+            time[one],
+            seed[one],
+            step[one],
+            CONFIG,
+        )
         torch.testing.assert_close(alone[0], together[s])
 
 

@@ -10,9 +10,9 @@ def naive_colour(
     normal: np.ndarray,
     x: np.ndarray,
     light: np.ndarray,
-    ambient: float,
-    diffuse: float,
-    is_textureless: float,
+    ambient: np.ndarray,
+    diffuse: np.ndarray,
+    is_textureless: np.ndarray,
 ) -> np.ndarray:
     towards = (light - x) / np.linalg.norm(light - x)
     rho = np.ones(3) if is_textureless else albedo

@@ -48,17 +48,17 @@ class Scene:
 
 
 class FakeGang:
-    """Keeps, for a test to read, the largest number of scenes that it held at once."""
+    """`companies` are the prompts of each step, for a test to read."""
 
     def __init__(self, num_slots: int, step_seconds: float) -> None:
-        self._num_slots = num_slots
+        self.num_slots = num_slots
         self._step_seconds = step_seconds
         self.scenes: list[Scene] = []
         self.companies: list[set[str]] = []
 
     @property
     def num_free(self) -> int:
-        return self._num_slots - len(self.scenes)
+        return self.num_slots - len(self.scenes)
 
     def add(self, request: Request) -> None:
         assert self.num_free
@@ -85,17 +85,17 @@ class FakeGang:
 
 
 class FakeEngine:
-    """`gangs` are all that it made, oldest first."""
-
-    device = "fake"
+    """`gangs` are all that it made, oldest first. `device` tells one process from another."""
 
     def __init__(self, spec: EngineSpec | None = None, *, step_seconds: float = 0.02) -> None:
         self._num_slots = spec.num_slots if spec is not None else 2
         self._step_seconds = step_seconds
         self.gangs: list[FakeGang] = []
+        self.device = f"fake {os.getpid()}"
 
-    def new_gang(self) -> FakeGang:
-        self.gangs.append(FakeGang(self._num_slots, self._step_seconds))
+    def new_gang(self, *, is_single: bool = False) -> FakeGang:
+        num_slots = 1 if is_single else self._num_slots
+        self.gangs.append(FakeGang(num_slots, self._step_seconds))
         return self.gangs[-1]
 
     def request(self, *, key: str, prompt: str, negative_prompt: str, seed: int) -> Request:

@@ -22,8 +22,49 @@ from tests.pipeline.sample_assets import (
     sample_task,
 )
 
-DESIGN_COLUMNS = ["asset_id", "prompt_id", "prompt", "negative_prompt", "seed", "seed_used", "attempt_id", "status", "mesh_status", "recipe", "recipe_digest", "guidance", "guidance_digest", "created_at", "attempts", "iterations", "gpu_seconds", "device", "peak_memory_bytes", "thumb", "views", "mesh_glb", "turntable", "field"]
-DESIGN_VIEW = ["name", "image", "depth", "normal", "c2w", "fl_x", "fl_y", "cx", "cy", "w", "h", "depth_scale", "azimuth_deg", "elevation_deg", "radius"]
+DESIGN_COLUMNS = [
+    "asset_id",
+    "prompt_id",
+    "prompt",
+    "negative_prompt",
+    "seed",
+    "seed_used",
+    "attempt_id",
+    "status",
+    "mesh_status",
+    "recipe",
+    "recipe_digest",
+    "guidance",
+    "guidance_digest",
+    "created_at",
+    "attempts",
+    "iterations",
+    "gpu_seconds",
+    "device",
+    "peak_memory_bytes",
+    "thumb",
+    "views",
+    "mesh_glb",
+    "turntable",
+    "field",
+]
+DESIGN_VIEW = [
+    "name",
+    "image",
+    "depth",
+    "normal",
+    "c2w",
+    "fl_x",
+    "fl_y",
+    "cx",
+    "cy",
+    "w",
+    "h",
+    "depth_scale",
+    "azimuth_deg",
+    "elevation_deg",
+    "radius",
+]
 BLOB_LEAVES = {
     "thumb.bytes",
     "views.list.element.image.bytes",

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageColor
 
+from engine.export.sheet import Row
 from pipeline import contact_sheet
 from pipeline.errors import UserError
 from pipeline.store import Store
@@ -60,8 +61,8 @@ def test_nothing_is_white_and_the_prompt_stands_underneath(tmp_path: Path) -> No
     sheet = drawn(filled(tmp_path, 1))
     (x, y) = squares(sheet)["red"][0]
     assert sheet.getpixel((x - SIZE // 8, y)) == (255, 255, 255)
-    caption = sheet.crop((0, y + 3 * SIZE // 4, sheet.width, sheet.height))
-    assert min(caption.convert("L").getextrema()) < 100  # pyright: ignore[reportArgumentType]
+    caption = sheet.crop((0, y + 3 * SIZE // 4, sheet.width, sheet.height)).convert("L")
+    assert min(caption.tobytes()) < 100
 
 
 def test_the_nearest_view_stands_for_a_side(tmp_path: Path) -> None:
@@ -80,18 +81,18 @@ def test_a_page_holds_the_newest_and_says_what_it_leaves_out(
     store = filled(tmp_path, 7)
     heads: list[str] = []
     captions: list[list[str]] = []
-    sheet = contact_sheet._sheet
+    sheet = contact_sheet.contact_sheet
 
-    def watched(tiles: list[contact_sheet._Tile], head: str) -> bytes:
+    def watched(rows: list[Row], head: str) -> bytes:
         heads.append(head)
-        captions.append([tile.caption for tile in tiles])
-        return sheet(tiles, head)
+        captions.append([row.caption for row in rows])
+        return sheet(rows, head)
 
-    monkeypatch.setattr(contact_sheet, "_sheet", watched)
+    monkeypatch.setattr(contact_sheet, "contact_sheet", watched)
     for page in range(3):
         contact_sheet.draw(store, max_assets=3, page=page)
     contact_sheet.draw(store)
-    sides = "each from azimuth 0, 90, 180 and 270 degrees"
+    sides = "each from azimuth 0, 90, 180, 270 degrees"
     assert heads == [
         f"assets 1 to 3 of 7, newest first, {sides}",
         f"assets 4 to 6 of 7, newest first, {sides}",

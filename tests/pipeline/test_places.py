@@ -49,4 +49,5 @@ def test_paths_and_file_urls_are_local(url: str) -> None:
 def test_a_reason_is_one_line() -> None:
     assert places.reason(FileNotFoundError(errno.ENOENT, "No such file", "/x")) == "No such file"
     assert places.reason(OSError("Forbidden: /x\nno access")) == "Forbidden: /x no access"
+    assert places.reason(FileNotFoundError("b/x")) == "no such file, directory or bucket"
     assert places.reason(TimeoutError()) == "TimeoutError"

@@ -18,8 +18,11 @@ import pyarrow.dataset as ds
 import pytest
 
 from pipeline.errors import InvalidStore, UserError
+from pipeline.objects import Objects
 from pipeline.records import Rejection
 from pipeline.store import Store, asset_name
+from tests import fake_gcs
+from tests.fake_gcs import FakeGcs
 from tests.pipeline.sample_assets import (
     CARRIED,
     open_store,
@@ -27,20 +30,31 @@ from tests.pipeline.sample_assets import (
     sample_run,
     sample_task,
 )
-from tests.pipeline.storage import Bucket, ForgetfulBucket, objects_in
+from tests.pipeline.storage import ForgetfulBucket, objects_in
 from tests.pipeline.test_records import FAILURE, SUMMARY
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(params=["local", "memory", "bucket"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, memory_url: str) -> Iterator[Store]:
-    if request.param == "bucket":
-        opened = Store(objects_in(Bucket))
-        opened.claim_schema(CARRIED)
-        yield opened
-    else:
-        yield open_store(str(tmp_path / "out") if request.param == "local" else memory_url)
+@pytest.fixture(scope="module")
+def gcs() -> Iterator[FakeGcs]:
+    with fake_gcs.serve() as server:
+        yield server
+
+
+def on_gcs(server: FakeGcs) -> Store:
+    """An empty dataset on `gs://`, through gcsfs."""
+    server.objects.clear()
+    store = Store(Objects(server.filesystem(), "bucket/place", url="gs://bucket/place"))
+    store.claim_schema(CARRIED)
+    return store
+
+
+@pytest.fixture(params=["local", "memory", "gs"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, memory_url: str, gcs: FakeGcs) -> Store:
+    if request.param == "gs":
+        return on_gcs(gcs)
+    return open_store(str(tmp_path / "out") if request.param == "local" else memory_url)
 
 
 def attempt(number: int) -> str:
@@ -51,8 +65,8 @@ def test_the_first_attempt_wins_for_ever(store: Store) -> None:
     task = sample_task()
     assert store.commit(task.asset_id, sample_bytes(task, attempt(1))) == "committed"
     assert store.commit(task.asset_id, sample_bytes(task, attempt(2))) == "duplicate"
-    kept = store.read_asset(task.asset_id, ["attempt_id", "prompt"]).to_pylist()
-    assert kept == [{"attempt_id": attempt(1), "prompt": "a red ball, number 0"}]
+    (kept,) = store.read_assets([task.asset_id], ["attempt_id", "prompt"])
+    assert kept.to_pylist() == [{"attempt_id": attempt(1), "prompt": "a red ball, number 0"}]
 
 
 def test_a_repeated_commit_of_the_winner_is_committed(store: Store) -> None:
@@ -64,6 +78,15 @@ def test_a_repeated_commit_of_the_winner_is_committed(store: Store) -> None:
 def test_a_commit_whose_answer_was_lost_is_committed() -> None:
     store, task = Store(objects_in(ForgetfulBucket)), sample_task()
     assert store.commit(task.asset_id, sample_bytes(task, attempt(1))) == "committed"
+    assert store.commit(task.asset_id, sample_bytes(task, attempt(2))) == "duplicate"
+
+
+def test_a_lost_answer_of_gcs_is_not_a_lost_race(gcs: FakeGcs) -> None:
+    store, task = on_gcs(gcs), sample_task()
+    gcs.lose_answers = 1
+    before = gcs.num_conflicts
+    assert store.commit(task.asset_id, sample_bytes(task, attempt(1))) == "committed"
+    assert (gcs.lose_answers, gcs.num_conflicts - before) == (0, 1)
     assert store.commit(task.asset_id, sample_bytes(task, attempt(2))) == "duplicate"
 
 
@@ -81,7 +104,7 @@ def test_what_is_committed_is_what_is_listed(store: Store) -> None:
     assert store.committed() == {task.asset_id for task in tasks}
     sizes = store.asset_sizes()
     assert sizes == {task.asset_id: len(sample_bytes(task)) for task in tasks}
-    found = [table["asset_id"][0].as_py() for table in store.read_scalars(sorted(sizes))]
+    found = [table["asset_id"][0].as_py() for table in store.read_assets(sorted(sizes))]
     assert found == sorted(sizes)
 
 
@@ -111,8 +134,11 @@ def test_packed_datasets_of_later_versions_are_not_touched(store: Store) -> None
         store.committed()
 
 
-def test_of_sixteen_threads_one_commits_each_asset(tmp_path: Path) -> None:
-    store = open_store(str(tmp_path))
+@pytest.mark.parametrize("place", ["local", "gs"])
+def test_of_sixteen_threads_one_commits_each_asset(
+    tmp_path: Path, gcs: FakeGcs, place: str
+) -> None:
+    store = open_store(str(tmp_path)) if place == "local" else on_gcs(gcs)
     tasks = [sample_task(k) for k in range(20)]
     start = threading.Barrier(16, timeout=60)
 
@@ -128,7 +154,8 @@ def test_of_sixteen_threads_one_commits_each_asset(tmp_path: Path) -> None:
         "duplicate": 300,
     }
     for k, task in enumerate(tasks):
-        winner = store.read_asset(task.asset_id, ["attempt_id"])["attempt_id"][0].as_py()
+        (kept,) = store.read_assets([task.asset_id], ["attempt_id"])
+        winner = kept["attempt_id"][0].as_py()
         assert results[int(winner, 16)][k] == "committed"
 
 

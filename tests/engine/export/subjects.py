@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from engine.export.asset import View
+from engine.export.subject import POINTS_AT_ONCE
 
 RAMP = 0.02
 WHITE, RED, GREEN, BLUE = (0.9, 0.9, 0.9), (0.8, 0.1, 0.05), (0.1, 0.7, 0.2), (0.1, 0.2, 0.8)
@@ -58,13 +59,13 @@ class Solids:
         return torch.stack([part.depth(x) for part in self.parts]).amax(dim=0)
 
     def density(self, x: Tensor) -> Tensor:
-        assert len(x) > 0
+        assert 0 < len(x) <= POINTS_AT_ONCE
         assert float(x.abs().max()) <= self.bound
         self.num_densities += len(x)
         return self.peak * (self.depth(x) / RAMP).clamp(0.0, 1.0)
 
     def albedo(self, x: Tensor) -> Tensor:
-        assert len(x) > 0
+        assert 0 < len(x) <= POINTS_AT_ONCE
         nearest = torch.stack([part.depth(x) for part in self.parts]).argmax(dim=0)
         return torch.tensor([part.colour for part in self.parts]).to(x)[nearest]
 

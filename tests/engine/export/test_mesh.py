@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -17,12 +18,12 @@ LEVEL_DEPTH = 10.0 / 500.0 * RAMP
 """How far below the surface of these solids the density reaches 10."""
 
 
-def _build(scene: Solids, **changes: int | float) -> Mesh | None:
-    config = ExportConfig(**{"grid_size": 48, **changes})  # pyright: ignore[reportArgumentType]
+def _build(scene: Solids, **changes: int) -> Mesh | None:
+    config = dataclasses.replace(ExportConfig(grid_size=48), **changes)
     return mesh.build(scene, lattice.sample(scene, config.grid_size), config)
 
 
-def _closed(scene: Solids, **changes: int | float) -> tuple[Mesh, trimesh.Trimesh]:
+def _closed(scene: Solids, **changes: int) -> tuple[Mesh, trimesh.Trimesh]:
     """The mesh, ours and as trimesh understands it, after checks that hold for every mesh."""
     found = _build(scene, **changes)
     assert found is not None

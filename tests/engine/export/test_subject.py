@@ -1,6 +1,6 @@
 import torch
 
-from engine.export.subject import Subject, albedo_at, density_at
+from engine.export.subject import POINTS_AT_ONCE, Subject, albedo_at, density_at
 from engine.scene import Scene
 
 from .subjects import Box, Solids, ball
@@ -21,6 +21,14 @@ def test_albedo_beyond_the_cube_is_that_of_the_nearest_point():
     scene = ball()
     x = torch.tensor([[0.0, 0.0, 3.0]])
     torch.testing.assert_close(albedo_at(scene, x), scene.albedo(x.clamp(-1, 1)))
+
+
+def test_many_points_are_asked_for_in_turn():
+    """The scene of the tests refuses more than `POINTS_AT_ONCE`."""
+    scene = ball()
+    x = torch.rand(POINTS_AT_ONCE + 7, 3) - 0.5
+    torch.testing.assert_close(density_at(scene, x)[-9:], scene.density(x[-9:]))
+    torch.testing.assert_close(albedo_at(scene, x)[-9:], scene.albedo(x[-9:]))
 
 
 def test_an_empty_batch_is_answered_without_asking():

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,9 @@ from engine.recipe import ExportConfig
 from .subjects import (
     BLUE,
     GREEN,
+    RAMP,
     RED,
+    Ball,
     Solids,
     ball,
     decode,
@@ -79,11 +83,15 @@ def test_green_arm_is_to_the_right_in_front_and_to_the_left_behind(figure_views:
 
 
 def test_depths_of_all_views_lie_on_the_surface(figure_views: list[View]):
+    """Density 500 d / RAMP halves the light at a depth of at most sqrt(2 ln 2 RAMP / 500)."""
+    half_light = math.sqrt(2.0 * math.log(2.0) * RAMP / 500.0)
+    assert half_light < 0.008
     for view in figure_views:
-        depth = figure().depth(torch.from_numpy(unproject(view))).abs()
+        depth = figure().depth(torch.from_numpy(unproject(view)))
         assert len(depth) > 300
-        assert float(depth.mean()) < 0.005
-        assert float(depth.max()) < 0.02
+        assert 0.0 < float(depth.mean()) < half_light
+        assert float(depth.min()) > -0.003
+        assert float(depth.max()) < half_light + 0.003
 
 
 def test_depths_of_different_views_agree_with_each_other(figure_views: list[View]):
@@ -111,6 +119,14 @@ def test_depth_is_there_exactly_where_alpha_is_half(figure_views: list[View]):
         alpha = decode(view.image)[..., 3]
         assert ((alpha >= 128) == (decode(view.depth) > 0)).all()
         assert ((alpha > 0) & (alpha < 255)).any()
+
+
+@pytest.mark.parametrize(("radius", "scale"), [(2.4, 1e-4), (4.7, 1e-4), (5.0, 1e-3)])
+def test_depth_scale_holds_the_far_corner_of_the_cube(radius: float, scale: float):
+    config = ExportConfig(view_size=8, grid_size=16, num_views=4, view_radius=radius)
+    for view in views.render_views(ball(), config):
+        assert view.depth_scale == pytest.approx(scale)
+        assert view.depth_scale * 65535 > radius + math.sqrt(3.0)
 
 
 def test_normals_are_those_of_the_surface_and_face_the_camera():
@@ -149,7 +165,7 @@ def test_an_empty_scene_has_transparent_views():
 
 def test_what_is_beyond_the_ball_is_not_shown():
     """A scene full of density is the ball itself: its depths lie on the unit sphere."""
-    scene = Solids(parts=(ball().parts[0].__class__(radius=3.0),))
+    scene = Solids(parts=(Ball(radius=3.0),))
     for view in views.render_views(scene, ExportConfig(view_size=32, num_views=4)):
         radius = np.linalg.norm(unproject(view), axis=-1)
         assert len(radius) > 300

@@ -170,6 +170,10 @@ def test_initial_parameters_depend_on_the_scene_s_seed_alone() -> None:
     assert not torch.equal(together["tables"][0], together["tables"][1])
     assert float(together["tables"].abs().max()) <= 1e-4
     assert together["w0"].std() > 0.1
+    # Tables and weights are drawn apart from each other.
+    w0 = together["w0"][0].flatten()
+    table = together["tables"][0].flatten()[: len(w0)]
+    assert abs(float(torch.corrcoef(torch.stack([w0, table]))[0, 1])) < 0.5
 
 
 def test_the_hash_has_no_total_variation() -> None:

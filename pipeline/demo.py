@@ -1,0 +1,32 @@
+"""The manifest of the demonstration: four prompts that the embedded world has never seen.
+
+Their combinations of kind and colours belong to the `dev` split of `engine.primitives.grammar`: the
+guidance model was trained without them. Each looks different from every side. `collection` is
+there to show that other columns are carried into the dataset. After a change here:
+
+    python -m pipeline.demo
+"""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+PATH = Path(__file__).parent / "examples" / "demo.parquet"
+"""The manifest as the package brings it."""
+
+_ROWS = (
+    {"prompt_id": "car", "prompt": "a blue car with black wheels", "collection": "vehicles"},
+    {"prompt_id": "house", "prompt": "a yellow house with red roof", "collection": "buildings"},
+    {"prompt_id": "chair", "prompt": "a red chair with black legs", "collection": "furniture"},
+    {"prompt_id": "duck", "prompt": "a green duck with pink beak", "collection": "animals"},
+)
+
+
+def table() -> pa.Table:
+    """The manifest: prompt_id, prompt, collection."""
+    return pa.Table.from_pylist(list(_ROWS))
+
+
+if __name__ == "__main__":
+    pq.write_table(table(), PATH)

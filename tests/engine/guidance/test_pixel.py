@@ -1,0 +1,172 @@
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.deepfloyd_if.pipeline_if import IFPipeline
+
+from engine.gang import Gang, SceneRequest
+from engine.guidance.pixel import PixelGuidance
+from tests.engine.test_gang import assert_identical, recipe
+from tests.tiny_pipeline import WIDTH, WORDS, write_tiny_pipeline
+
+
+@pytest.fixture(scope="module")
+def guidance(tiny_weights: Path) -> PixelGuidance:
+    return PixelGuidance.load(tiny_weights, device="cpu", dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def unet(tiny_weights: Path) -> UNet2DConditionModel:
+    """The U-Net as diffusers alone loads it."""
+    return UNet2DConditionModel.from_pretrained(tiny_weights / "unet").eval()
+
+
+def question(num: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return (
+        torch.randn(num, 3, 64, 64),
+        torch.tensor([3, 500, 999])[:num],
+        torch.randn(num, 77, WIDTH),
+    )
+
+
+def test_what_the_distillation_asks_about_the_model(guidance: PixelGuidance) -> None:
+    assert guidance.size == 64
+    assert guidance.device == torch.device("cpu")
+    assert guidance.alphas_cumprod.shape == (1000,)
+    assert (guidance.alphas_cumprod.diff() < 0).all()
+
+
+def test_noise_is_the_first_three_channels_of_the_u_net(
+    guidance: PixelGuidance, unet: UNet2DConditionModel
+) -> None:
+    x_t, t, text = question()
+    noise = guidance.predict_noise(x_t, t, text)
+    for k in range(3):
+        with torch.no_grad():
+            everything = unet(x_t[k : k + 1], t[k], text[k : k + 1]).sample
+        assert everything.shape == (1, 6, 64, 64)
+        torch.testing.assert_close(noise[k], everything[0, :3], rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(noise[k], everything[0, 3:], atol=0.01)
+
+
+def test_the_text_matters(guidance: PixelGuidance) -> None:
+    x_t, t, text = question()
+    other = guidance.predict_noise(x_t, t, text + 1)
+    assert not torch.allclose(guidance.predict_noise(x_t, t, text), other, atol=1e-3)
+
+
+def test_no_gradient_is_kept(guidance: PixelGuidance) -> None:
+    x_t, t, text = question()
+    assert not guidance.predict_noise(x_t.requires_grad_(), t, text).requires_grad
+    assert not guidance.encode(["a red ball"]).requires_grad
+
+
+def test_a_u_net_of_three_channels_serves_as_well(tmp_path: Path) -> None:
+    path = write_tiny_pipeline(tmp_path, out_channels=3)
+    guidance = PixelGuidance.load(path, device="cpu", dtype=torch.float32)
+    assert guidance.predict_noise(*question()).shape == (3, 3, 64, 64)
+
+
+def test_bfloat16_agrees_and_answers_in_float32(
+    tiny_weights: Path, guidance: PixelGuidance
+) -> None:
+    rounded = PixelGuidance.load(tiny_weights, device="cpu", dtype=torch.bfloat16)
+    x_t, t, text = question()
+    noise, exact = rounded.predict_noise(x_t, t, text), guidance.predict_noise(x_t, t, text)
+    assert noise.dtype == torch.float32
+    cosine = torch.nn.functional.cosine_similarity(noise.flatten(), exact.flatten(), dim=0)
+    assert float(cosine) > 0.999
+    assert not torch.equal(noise, exact)
+
+
+@pytest.mark.parametrize("faster", [torch.float32, torch.bfloat16])
+def test_the_dtype_is_the_one_measured_to_be_faster(
+    tiny_weights: Path,
+    guidance: PixelGuidance,
+    faster: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[torch.dtype] = []
+    honest = PixelGuidance.predict_noise
+
+    def predict(self: PixelGuidance, *question: torch.Tensor) -> torch.Tensor:
+        asked.append(self.dtype)
+        return honest(self, *question)
+
+    def clock() -> float:
+        """Seconds that pass only while the slower one is asked."""
+        return float(sum(dtype != faster for dtype in asked))
+
+    monkeypatch.setattr(PixelGuidance, "predict_noise", predict)
+    monkeypatch.setattr("engine.guidance.pixel.time.perf_counter", clock)
+    chosen = PixelGuidance.load(tiny_weights, device="cpu")
+    assert set(asked) == {torch.float32, torch.bfloat16}
+    assert chosen.dtype == faster
+    if faster == torch.float32:
+        # To the bit: measuring bfloat16 has not rounded the weights.
+        asked_again = question()
+        expected = guidance.predict_noise(*asked_again)
+        assert torch.equal(chosen.predict_noise(*asked_again), expected)
+
+
+@pytest.mark.parametrize(
+    "prompts", [[""], ["a red ball, front view"], ["a", "a blue ball", "words never heard"]]
+)
+def test_texts_are_padded_to_77_tokens(guidance: PixelGuidance, prompts: list[str]) -> None:
+    assert guidance.encode(prompts).shape == (len(prompts), 77, WIDTH)
+
+
+def test_a_text_too_long_is_cut_to_77_tokens(guidance: PixelGuidance) -> None:
+    assert guidance.encode(["red ball " * 100]).shape == (1, 77, WIDTH)
+
+
+def test_texts_are_embedded_as_the_unmodified_pipeline_embeds_them(
+    tiny_weights: Path, guidance: PixelGuidance
+) -> None:
+    pipeline = IFPipeline.from_pretrained(tiny_weights)
+    for prompt in ("a red ball, side view", " A Red BALL ", "", "ball " * 90):
+        expected, _ = pipeline.encode_prompt(prompt, False, device=torch.device("cpu"))
+        torch.testing.assert_close(guidance.encode([prompt]), expected)
+
+
+def test_a_text_is_the_same_in_any_company(guidance: PixelGuidance) -> None:
+    together = guidance.encode(["a", "a red ball, front view", ""])
+    torch.testing.assert_close(together[1], guidance.encode(["a red ball, front view"])[0])
+
+
+def test_another_prediction_type_is_refused(tmp_path: Path) -> None:
+    path = write_tiny_pipeline(tmp_path, prediction_type="v_prediction")
+    with pytest.raises(ValueError, match="expected epsilon prediction, got 'v_prediction'"):
+        PixelGuidance.load(path, device="cpu")
+
+
+def test_a_missing_file_is_reported_before_anything_is_loaded(tmp_path: Path) -> None:
+    path = write_tiny_pipeline(tmp_path)
+    (path / "unet/config.json").unlink()
+    with pytest.raises(ValueError, match="guidance file missing"):
+        PixelGuidance.load(path, device="cpu")
+
+
+def test_the_seed_decides_the_tiny_pipeline_s_weights(
+    tmp_path: Path, guidance: PixelGuidance
+) -> None:
+    other = PixelGuidance.load(
+        write_tiny_pipeline(tmp_path, seed=1), device="cpu", dtype=torch.float32
+    )
+    x_t, t, text = question()
+    same, different = guidance.predict_noise(x_t, t, text), other.predict_noise(x_t, t, text)
+    assert not torch.allclose(same, different, atol=1e-3)
+    assert len(set(WORDS)) == len(WORDS)
+
+
+def test_a_scene_is_bit_identical_beside_others_under_a_u_net(guidance: PixelGuidance) -> None:
+    def optimise(keys: str) -> dict:
+        gang = Gang(recipe(), guidance, num_slots=2)
+        for key in keys:
+            gang.add(SceneRequest(key=key, prompt=f"a {key} ball", seed=ord(key)))
+        for _ in range(gang.recipe.iterations):
+            gang.step()
+        return {scene.key: scene for scene in gang.take_finished()}
+
+    assert_identical(optimise("ab")["a"], optimise("a")["a"])

@@ -1,0 +1,112 @@
+"""The actor's methods as Ray calls them, with the real engine; Ray itself is in test_driver."""
+
+import asyncio
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
+
+import pyarrow.parquet as pq
+import pytest
+import ray
+import ray.util.metrics
+
+from engine import recipes
+from engine.guidance import files
+from pipeline.actor import OptimizationActor
+from pipeline.engine_port import EngineSpec, load_engine
+from pipeline.metrics import METRICS
+from pipeline.records import Outcome
+from pipeline.schedule import Attempt
+from pipeline.store import asset_name
+from tests.pipeline.fake_engine import unloadable
+from tests.pipeline.sample_assets import open_store, sample_task
+
+
+class FakeHistogram:
+    """Takes the place of `ray.util.metrics.Histogram`; keeps what is observed."""
+
+    seen: ClassVar[list[tuple[str, str]]] = []
+
+    def __init__(
+        self, name: str, description: str, *, boundaries: list[float], tag_keys: tuple[str, ...]
+    ) -> None:
+        self._name = name
+        metric = METRICS["actor_stage_seconds"]
+        assert (tuple(boundaries), description) == (metric.buckets, metric.help)
+        assert tag_keys == tuple(metric.labels)
+
+    def observe(self, value: float, *, tags: dict[str, str]) -> None:
+        assert value >= 0
+        self.seen.append((self._name, tags["stage"]))
+
+
+@pytest.fixture
+def _in_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an actor asks of the Ray process around it."""
+    context = SimpleNamespace(get_node_id=lambda: "node-1")
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(ray.util.metrics, "Histogram", FakeHistogram)
+    monkeypatch.setattr(FakeHistogram, "seen", [])
+
+
+def spec(weights: Path) -> EngineSpec:
+    return EngineSpec(
+        recipe=recipes.get("smoke").to_dict(),
+        guidance=str(weights),
+        guidance_digest=files.digest(weights),
+        num_slots=2,
+        num_threads=1,
+    )
+
+
+@pytest.mark.usefixtures("_in_ray")
+def test_three_prompts_in_two_slots(tiny_weights: Path, tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    tasks = [sample_task(k, prompt=p) for k, p in enumerate(["a red ball", "a blue ball", "red"])]
+    attempts = [
+        Attempt(task=task, attempt_id=f"{k:032x}", number=1, seed=k) for k, task in enumerate(tasks)
+    ]
+
+    async def serve() -> list[Outcome]:
+        actor = OptimizationActor(load_engine, spec(tiny_weights), store)
+        assert await actor.ping() == os.getpid()
+        facts, again = await asyncio.gather(actor.load(), actor.load())
+        assert facts == again
+        assert (facts.node, facts.pid, facts.device) == ("node-1", os.getpid(), "cpu")
+        outcomes = await asyncio.gather(*map(actor.optimize, attempts))
+        assert dict((await actor.progress()).fractions) == {}
+        await actor.stop()
+        return outcomes
+
+    outcomes = asyncio.run(serve())
+    assert [outcome.status for outcome in outcomes] == ["committed"] * 3
+    assert {outcome.node for outcome in outcomes} == {"node-1"}
+    assert outcomes[0].iterations == recipes.get("smoke").iterations
+    for attempt in attempts:
+        (row,) = pq.read_table(tmp_path / asset_name(attempt.task.asset_id)).to_pylist()
+        assert row["attempt_id"] == attempt.attempt_id
+        assert len(row["views"]) == recipes.get("smoke").export.num_views
+    stages = {stage for _, stage in FakeHistogram.seen}
+    assert stages == set(METRICS["actor_stage_seconds"].labels["stage"])
+    assert {f"ray_{name}" for name, _ in FakeHistogram.seen} == {
+        METRICS["actor_stage_seconds"].full_name
+    }
+
+
+@pytest.mark.usefixtures("_in_ray")
+def test_an_engine_that_fails_to_load_fails_the_call_and_may_be_called_again(
+    tmp_path: Path,
+) -> None:
+    async def serve() -> None:
+        actor = OptimizationActor(unloadable, spec_of_nothing(), open_store(str(tmp_path)))
+        for _ in range(2):
+            with pytest.raises(ValueError, match="cannot be read"):
+                await actor.load()
+        await actor.stop()
+
+    asyncio.run(serve())
+
+
+def spec_of_nothing() -> EngineSpec:
+    return EngineSpec(recipe={}, guidance="", guidance_digest="", num_slots=1, num_threads=1)

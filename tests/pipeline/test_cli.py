@@ -1,0 +1,257 @@
+"""The command line: its flags, its mistakes in one line, and what it does not import."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+import time
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import main
+from tests.clusters import ROOT, driver_environment
+from tests.pipeline.runs import write_hollow_weights, write_manifest
+from tests.pipeline.sample_assets import (
+    CARRIED,
+    open_store,
+    sample_bytes,
+    sample_run,
+    sample_task,
+)
+
+HEAVY = ("torch", "ray", "pandas", "diffusers", "transformers", "numpy", "gcsfs")
+
+
+def help_of(*words: str) -> str:
+    stream = io.StringIO()
+    with redirect_stdout(stream), pytest.raises(SystemExit) as left:
+        main([*words, "--help"])
+    assert left.value.code == 0
+    return stream.getvalue()
+
+
+def flags_of(*words: str) -> list[str]:
+    return re.findall(r"^[│ ] (--[a-z-]+|-h, --help)", help_of(*words), flags=re.MULTILINE)
+
+
+def test_the_flags_are_these_and_no_others() -> None:
+    """A run is described by a recipe; a new flag needs a better reason than a new wish."""
+    assert flags_of("run") == [
+        "-h, --help",
+        "--manifest",
+        "--output",
+        "--recipe",
+        "--guidance",
+        "--slots",
+        "--gpus",
+        "--limit",
+        "--strict",
+        "--metrics-port",
+    ]
+    assert flags_of("status") == ["-h, --help", "--output", "--json"]
+    assert flags_of("validate") == [
+        "-h, --help",
+        "--manifest",
+        "--recipe",
+        "--guidance",
+        "--limit",
+        "--strict",
+    ]
+    assert flags_of("recipes") == ["-h, --help"]
+    assert re.findall(r"^[│ ]\W+(run|\w+)  +[A-Z]", help_of(), flags=re.MULTILINE) == [
+        "run",
+        "status",
+        "validate",
+        "recipes",
+    ]
+
+
+def imports_of(*arguments: str) -> tuple[set[str], float, subprocess.CompletedProcess[str]]:
+    """The heavy packages that a command has imported by its end, and its seconds."""
+    code = (
+        "import sys, atexit\n"
+        f"atexit.register(lambda: print(*(n for n in {HEAVY} if n in sys.modules), "
+        "sep='\\n', file=sys.stderr))\n"
+        "from pipeline.cli import main\n"
+        f"sys.exit(main({list(arguments)}))"
+    )
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=driver_environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return set(done.stderr.split()), time.monotonic() - start, done
+
+
+def test_help_is_quick_and_light() -> None:
+    best = 60.0
+    for _ in range(5):
+        found, seconds, done = imports_of("--help")
+        assert (found, done.returncode) == (set(), 0)
+        best = min(best, seconds)
+        if best < 0.5:
+            break
+    assert best < 0.5
+
+
+def test_light_commands_import_neither_torch_nor_ray(tmp_path: Path) -> None:
+    manifest = str(write_manifest(tmp_path / "m.parquet", ["a ball"]))
+    weights = str(write_hollow_weights(tmp_path / "weights"))
+    output = str(tmp_path / "out")
+    open_store(output).start_run(sample_run())
+    for command in (
+        ("validate", "--manifest", manifest, "--recipe", "smoke", "--guidance", weights),
+        ("status", "--output", output),
+        ("recipes",),
+    ):
+        found, _, done = imports_of(*command)
+        assert done.returncode == 0, done.stderr
+        assert found.isdisjoint({"torch", "ray", "diffusers", "transformers", "gcsfs"}), command
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> dict[str, str]:
+    """Arguments of a run with nothing wrong."""
+    return {
+        "--manifest": str(write_manifest(tmp_path / "m.parquet", ["a ball"])),
+        "--output": str(tmp_path / "out"),
+        "--guidance": str(write_hollow_weights(tmp_path / "weights")),
+        "--recipe": "smoke",
+        "--metrics-port": "0",
+    }
+
+
+def run_wrongly(arguments: dict[str, str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line of a run that must leave with code 2 and write nothing."""
+    before = sorted(Path(arguments["--manifest"]).parent.rglob("*"))
+    words = [word for pair in arguments.items() for word in pair if word]
+    assert main(["run", *words]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert re.fullmatch(r"dreambatch: error: [^\n]+\n", said.err), said.err
+    assert sorted(Path(arguments["--manifest"]).parent.rglob("*")) == before
+    assert "ray" not in said.err.lower().split()
+    return said.err
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--slots", "0", "--slots: expected 1 or more, got 0"),
+        ("--gpus", "-2", "--gpus: expected 1 or more, got -2"),
+        ("--limit", "0", "--limit: expected 1 or more, got 0"),
+        ("--recipe", "primitve", "expected one of primitives, primitives_cpu, smoke"),
+        ("--guidance", "/nowhere", "no such directory"),
+        ("--output", "memory://x", "memory://x is private to each process"),
+        ("--output", "/proc/nothing", "/proc/nothing"),
+        ("--output", "nonsense://x", "nonsense"),
+    ],
+)
+def test_wrong_values(
+    good: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+    flag: str,
+    value: str,
+    message: str,
+) -> None:
+    assert message in run_wrongly({**good, flag: value}, capsys)
+
+
+def test_wrong_manifests(
+    good: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    torn = tmp_path / "torn.parquet"
+    torn.write_bytes(b"PAR1 nothing more")
+    columnless = write_manifest(tmp_path / "c.parquet", ["a ball"])
+    text = tmp_path / "m.txt.gz"
+    text.write_bytes(b"")
+    empty = write_manifest(tmp_path / "e.parquet", [])
+    for path, message in (
+        (tmp_path / "absent.parquet", "absent.parquet"),
+        (torn, "torn.parquet is not a Parquet file"),
+        (text, "m.txt.gz"),
+        (empty, "e.parquet"),
+    ):
+        assert message in run_wrongly({**good, "--manifest": str(path)}, capsys)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"caption": ["a ball"]}), columnless)
+    assert "prompt" in run_wrongly({**good, "--manifest": str(columnless)}, capsys)
+
+
+def test_strict(good: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    write_manifest(tmp_path / "m.parquet", ["a ball", ""])
+    assert "row 1 of the manifest is rejected" in run_wrongly({**good, "--strict": ""}, capsys)
+
+
+def test_a_model_without_one_of_its_files(
+    good: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (Path(good["--guidance"]) / "tokenizer/tokenizer.json").unlink()
+    assert "tokenizer.json" in run_wrongly(good, capsys)
+
+
+def test_a_mistyped_flag_is_met_with_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["run", "--manifest", "m", "--output", "o", "--recpie", "smoke"])
+    assert left.value.code == 2
+    assert "--recipe" in capsys.readouterr().err
+
+
+def test_recipes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["primitives", "primitives_cpu", "smoke"]
+    assert all(len(line.split()) > 4 for line in lines)
+
+
+def test_validate(good: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    write_manifest(Path(good["--manifest"]), ["a ball", "", "a cube"], collection=["x", "y", "z"])
+    words = ["validate", "--manifest", good["--manifest"], "--guidance", good["--guidance"]]
+    assert main([*words, "--recipe", "smoke"]) == 0
+    said = capsys.readouterr().out
+    assert "2 prompts, 1 rejected" in said
+    assert "row 1: " in said
+    assert "columns carried into the dataset: collection" in said
+    assert main([*words, "--strict"]) == 2
+    assert "row 1 of the manifest is rejected" in capsys.readouterr().err
+    assert main([*words, "--recipe", "unheard"]) == 2
+    assert not Path(good["--output"]).exists()
+
+
+def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert CARRIED.names == ["collection"]
+    store = open_store(str(tmp_path / "out"))
+    store.start_run(sample_run())
+    store.commit(sample_task(0).asset_id, sample_bytes(sample_task(0)))
+    assert main(["status", "--output", store.url]) == 0
+    assert "committed    1" in capsys.readouterr().out
+    assert main(["status", "--output", store.url, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_committed"] == 1
+
+
+def test_status_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--output", str(tmp_path)]) == 2
+    assert re.fullmatch(r"dreambatch: error: no dataset at [^\n]+\n", capsys.readouterr().err)
+
+
+def test_the_package_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "recipes"],
+        env=driver_environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.startswith("primitives ")

@@ -1,0 +1,250 @@
+"""Whole runs on a real cluster, with an engine that obeys its prompts."""
+
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.clusters import (
+    Head,
+    descendants,
+    driver_environment,
+    kill_machine,
+    short_directory,
+    wait_until_gone,
+    worker_machine,
+)
+from tests.pipeline.runs import (
+    command,
+    dreambatch,
+    failures,
+    rows,
+    summary,
+    write_hollow_weights,
+    write_manifest,
+)
+
+SHEET = "contact_sheet.png"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_hollow_weights(tmp_path_factory.mktemp("weights"))
+
+
+def arguments(manifest: Path, output: Path, weights: Path, *more: object) -> list[object]:
+    common = ["--guidance", weights, "--recipe", "smoke", "--metrics-port", 0]
+    return ["run", "--manifest", manifest, "--output", output, *common, *more]
+
+
+def test_three_prompts_and_nothing_to_do_the_second_time(
+    ray_head: Head, tmp_path: Path, weights: Path
+) -> None:
+    columns: dict[str, list[object]] = {"seed": [7, 1, 2], "collection": ["x", "y", None]}
+    prompts = ["a ball diverge with seed 7", "a cube", "a cone"]
+    manifest = write_manifest(tmp_path / "m.parquet", prompts, **columns)
+    out = tmp_path / "out"
+    first = dreambatch(*arguments(manifest, out, weights), environment=ray_head.environment())
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert first.stderr == ""
+    assert "\x1b" not in first.stdout
+    found = rows(out, "seed", "seed_used", "attempts", "collection")
+    assert [(row["prompt"], row["attempts"], row["collection"]) for row in found] == [
+        ("a ball diverge with seed 7", 2, "x"),
+        ("a cone", 1, None),
+        ("a cube", 1, "y"),
+    ]
+    assert [row["seed"] == row["seed_used"] for row in found] == [False, True, True]
+    report = summary(out)
+    assert (report["exit_code"], report["num_committed"], report["num_remaining"]) == (0, 3, 0)
+    details = report["details"]
+    assert isinstance(details, dict)
+    assert details["metrics"]['dreambatch_assets_total{status="committed"}'] == 3
+    assert (out / "catalog").is_dir()
+    assert (out / SHEET).is_file()
+    assert "done in" in first.stdout
+    assert str(out / SHEET) in first.stdout
+
+    # No such cluster: whoever tries to join it waits for minutes and fails.
+    nowhere = driver_environment() | {"RAY_ADDRESS": "127.0.0.1:1"}
+    before = sorted(path for path in out.rglob("*"))
+    second = dreambatch(*arguments(manifest, out, weights), environment=nowhere)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert second.stdout.startswith("nothing to do: 3 committed, 0 quarantined, 0 rejected")
+    assert sorted(path for path in out.rglob("*")) == before
+
+    # As if the first had been killed after its last commit.
+    for path in (*out.glob("_runs/*/summary.json"), *out.glob("catalog/*"), out / SHEET):
+        path.unlink()
+    third = dreambatch(*arguments(manifest, out, weights), environment=nowhere)
+    assert third.returncode == 0, third.stdout + third.stderr
+    assert sorted(path for path in out.rglob("*")) == before
+    assert (summary(out)["exit_code"], summary(out)["num_committed"]) == (0, 3)
+
+
+def test_a_poison_prompt_takes_nobody_with_it(
+    ray_head: Head, tmp_path: Path, weights: Path
+) -> None:
+    prompts = ["a ball", "kill", "a cube", "", "a cone", "diverge"]
+    manifest = write_manifest(tmp_path / "m.parquet", prompts)
+    out = tmp_path / "out"
+    done = dreambatch(*arguments(manifest, out, weights), environment=ray_head.environment())
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert [row["prompt"] for row in rows(out)] == ["a ball", "a cone", "a cube"]
+    kept = failures(out)
+    deaths = [failure for failure in kept if failure["error_kind"] == "actor_died"]
+    assert {failure["prompt"] for failure in deaths} == {"kill"}
+    given_up = {failure["prompt"]: failure for failure in kept if failure["quarantined"]}
+    assert {prompt: f["error_kind"] for prompt, f in given_up.items()} == {
+        "kill": "actor_died",
+        "diverge": "diverged",
+    }
+    assert given_up["diverge"]["attempts"] == 3
+    assert (out / "_rejected").is_dir()
+    report = summary(out)
+    assert (report["exit_code"], report["num_quarantined"], report["num_rejected"]) == (3, 2, 1)
+    assert "lost actor-0 with 3 prompts" in done.stdout
+    assert f"{out}/_failures" in done.stdout
+    again = dreambatch(*arguments(manifest, out, weights), environment=driver_environment())
+    assert again.returncode == 3
+    assert again.stdout.startswith("nothing to do: 3 committed, 2 quarantined")
+
+
+def test_a_driver_that_is_killed_is_started_again_and_subtracts(
+    ray_head: Head, tmp_path: Path, weights: Path
+) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", ["a ball", "a slow cube", "a cone"])
+    out = tmp_path / "out"
+    words = arguments(manifest, out, weights, "--slots", 1)
+    environment = ray_head.environment()
+    with subprocess.Popen(
+        command(*words), env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if "committed 'a ball'" in line)
+        process.kill()
+    assert [row["prompt"] for row in rows(out)] == ["a ball"]
+    assert not list(out.glob("_runs/*/summary.json"))
+    again = dreambatch(*words, environment=environment)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "2 prompts to make, 1 already committed" in again.stdout
+    assert "3 committed (2 in this run)" in again.stdout
+    assert [row["attempts"] for row in rows(out, "attempts")] == [1, 1, 1]
+    assert len(list((out / "_runs").iterdir())) == 2
+
+
+def test_an_engine_that_cannot_be_loaded_is_said_once(
+    ray_head: Head, tmp_path: Path, weights: Path
+) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", ["a ball"])
+    environment = ray_head.environment() | {"FAKE_ENGINE": "unloadable"}
+    done = dreambatch(*arguments(manifest, tmp_path / "out", weights), environment=environment)
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"dreambatch: error: no actor is left to work: ValueError: the weights cannot be read; "
+        r"[^\n]*\n",
+        done.stderr,
+    )
+    assert summary(tmp_path / "out")["exit_code"] == 1
+
+
+def test_an_engine_that_kills_its_process_is_not_tried_for_ever(
+    ray_head: Head, tmp_path: Path, weights: Path
+) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", ["a ball"])
+    environment = ray_head.environment() | {"FAKE_ENGINE": "fatal"}
+    done = dreambatch(*arguments(manifest, tmp_path / "out", weights), environment=environment)
+    assert done.returncode == 1
+    assert "died 3 times while loading" in done.stderr
+
+
+def test_recipes_of_rows_are_run_one_after_another(
+    ray_head: Head, tmp_path: Path, weights: Path
+) -> None:
+    recipe: list[object] = ["primitives_cpu", None, "primitives_cpu", "smoke"]
+    prompts = ["a ball", "a cube", "a cone", "a pipe"]
+    manifest = write_manifest(tmp_path / "m.parquet", prompts, recipe=recipe)
+    out = tmp_path / "out"
+    done = dreambatch(*arguments(manifest, out, weights), environment=ray_head.environment())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {row["prompt"]: row["recipe"] for row in rows(out, "recipe")} == {
+        "a ball": "primitives_cpu",
+        "a cube": "smoke",
+        "a cone": "primitives_cpu",
+        "a pipe": "smoke",
+    }
+
+
+def test_two_gpus_share_the_prompts(ray_head: Head, tmp_path: Path, weights: Path) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", [f"a slow ball {k}" for k in range(4)])
+    out = tmp_path / "out"
+    with worker_machine(ray_head, num_cpus=2, num_gpus=2):
+        done = dreambatch(
+            *arguments(manifest, out, weights, "--gpus", 2, "--slots", 3),
+            environment=ray_head.environment(),
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 actors" in done.stdout
+    devices = [row["device"] for row in rows(out, "device")]
+    assert sorted(map(devices.count, set(devices))) == [2, 2]
+
+
+def test_a_lost_machine_costs_time_and_nobody_is_blamed(
+    ray_head: Head, tmp_path: Path, weights: Path
+) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", ["a ball", "a slow cube", "a slow cone"])
+    out = tmp_path / "out"
+    words = arguments(manifest, out, weights, "--gpus", 1)
+    with (
+        worker_machine(ray_head, num_cpus=1, num_gpus=1) as machine,
+        subprocess.Popen(
+            command(*words),
+            env=ray_head.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        next(line for line in process.stdout if "committed 'a ball'" in line)
+        kill_machine(machine)
+        with worker_machine(ray_head, num_cpus=1, num_gpus=1):
+            said = process.stdout.read()
+            assert process.wait(timeout=60) == 0, said
+    assert "lost actor-0 with 2 prompts: its machine went away" in said, said
+    assert [row["attempts"] for row in rows(out, "attempts")] == [1, 2, 2]
+    assert failures(out) == []
+
+
+def test_a_cluster_of_its_own_ends_with_the_run(tmp_path: Path, weights: Path) -> None:
+    """SIGTERM in the middle: what is committed stays, no process stays, the rest is made later."""
+    manifest = write_manifest(tmp_path / "m.parquet", ["a ball", "slow one", "slow two", "slow 3"])
+    out, home = tmp_path / "out", tmp_path / "home"
+    home.mkdir()
+    environment = driver_environment() | {"HOME": str(home)}
+    del environment["RAY_AUTH_MODE"]
+    with (
+        short_directory() as directory,
+        subprocess.Popen(
+            command(*arguments(manifest, out, weights, "--slots", 1)),
+            env=environment | {"RAY_TMPDIR": str(directory)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        next(line for line in process.stdout if "committed 'a ball'" in line)
+        family = descendants(process.pid)
+        assert len(family) > 3
+        process.send_signal(signal.SIGTERM)
+        last_words = process.stdout.read()
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert "interrupted: at least 1 of 4 assets are committed" in last_words
+    assert wait_until_gone(family, 20) == set()
+    assert [row["prompt"] for row in rows(out)] == ["a ball"]
+    report = summary(out)
+    assert (report["exit_code"], report["num_remaining"]) == (143, 3)
+    assert not (home / ".ray").exists(), "no token is left in the user's home"

@@ -1,0 +1,174 @@
+"""What a run is to do: choices, and mistakes that must come out before anything is written."""
+
+from pathlib import Path
+
+import pytest
+
+from engine import recipes
+from engine.guidance import files
+from pipeline.errors import UserError
+from pipeline.job import Job, prepare
+from pipeline.records import Failure, RunStart
+from pipeline.report import start
+from pipeline.settings import RunSettings
+from pipeline.store import Store
+from tests.pipeline.runs import write_hollow_weights, write_manifest
+from tests.pipeline.sample_assets import sample_bytes
+
+
+def never() -> bool:
+    raise AssertionError("the cluster was asked although nothing hung on it")
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> RunSettings:
+    """Settings of two prompts, hollow weights and an output that is not there yet."""
+    return RunSettings(
+        manifest=str(write_manifest(tmp_path / "m.parquet", ["a ball", "a cube"])),
+        output=str(tmp_path / "out"),
+        guidance=str(write_hollow_weights(tmp_path / "weights")),
+        recipe="smoke",
+    )
+
+
+def but(settings: RunSettings, **changes: object) -> RunSettings:
+    return RunSettings(**{**vars(settings), **changes})
+
+
+def begun(settings: RunSettings) -> tuple[Job, RunStart]:
+    """A run that was started and then killed."""
+    job = prepare(settings, has_gpus=never)
+    job.store.claim_schema(job.carried)
+    record = start(job, "run-1", num_actors=1)
+    job.store.start_run(record)
+    return job, record
+
+
+def test_a_fresh_output(here: RunSettings) -> None:
+    job = prepare(here, has_gpus=never)
+    assert [task.prompt.prompt for task in job.plan.tasks] == ["a ball", "a cube"]
+    assert job.choice.default == "smoke"
+    assert here.guidance is not None
+    assert job.weights.digest == files.digest(Path(here.guidance))
+    assert (job.earlier, job.num_assets, job.histories) == (None, 0, {})
+    assert not [path for path in Path(here.output).rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"slots": 0}, "--slots: expected 1 or more, got 0"),
+        ({"gpus": -1}, "--gpus: expected 1 or more, got -1"),
+        ({"limit": 0}, "--limit: expected 1 or more, got 0"),
+        ({"metrics_port": 70000}, "--metrics-port: expected 0"),
+        ({"recipe": "smok"}, "did you mean 'smoke'"),
+        ({"guidance": "/nowhere"}, "no such directory"),
+        ({"manifest": "/nowhere.parquet"}, "/nowhere.parquet"),
+        ({"output": "memory://out"}, "memory"),
+    ],
+)
+def test_mistakes_leave_nothing(
+    here: RunSettings, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        prepare(but(here, **changes), has_gpus=never)
+    assert not Path(here.output).exists()
+
+
+def test_weights_that_lack_a_file(here: RunSettings) -> None:
+    assert here.guidance is not None
+    (Path(here.guidance) / "unet/diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"diffusion_pytorch_model\.safetensors"):
+        prepare(here, has_gpus=never)
+    assert not Path(here.output).exists()
+
+
+def test_strict_stops_at_a_rejected_row(here: RunSettings) -> None:
+    write_manifest(Path(here.manifest), ["a ball", "", "a cube"])
+    assert len(prepare(here, has_gpus=never).plan.rejections) == 1
+    with pytest.raises(UserError, match="row 1 of the manifest is rejected"):
+        prepare(but(here, strict=True, output=here.output + "2"), has_gpus=never)
+    assert not Path(here.output + "2").exists()
+
+
+def test_strict_stops_at_an_unknown_recipe_of_a_row(here: RunSettings) -> None:
+    write_manifest(Path(here.manifest), ["a ball", "a cube"], recipe=[None, "smokey"])
+    assert len(prepare(here, has_gpus=never).plan.tasks) == 1
+    with pytest.raises(UserError, match="unknown recipe 'smokey'"):
+        prepare(but(here, strict=True), has_gpus=never)
+
+
+@pytest.mark.parametrize(
+    ("has_gpus", "gpus", "expected"),
+    [(False, None, "primitives_cpu"), (True, None, "primitives"), (False, 2, "primitives")],
+)
+def test_the_default_recipe_goes_by_the_gpus(
+    here: RunSettings, has_gpus: bool, gpus: int | None, expected: str
+) -> None:
+    job = prepare(but(here, recipe=None, gpus=gpus), has_gpus=lambda: has_gpus)
+    assert job.choice.default == expected
+
+
+def test_an_output_keeps_its_recipe_and_weights(
+    here: RunSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, record = begun(here)
+    changed = recipes.get("smoke")
+    monkeypatch.setattr(
+        recipes,
+        "get",
+        lambda name: changed.__class__.from_dict(
+            {**changed.to_dict(), "name": name, "iterations": 99}
+        ),
+    )
+    again = prepare(but(here, recipe=None, guidance=None), has_gpus=never)
+    assert again.earlier == record
+    assert again.choice.default == "smoke"
+    assert again.choice.recipes["smoke"] == job.choice.recipes["smoke"]
+    assert again.weights == job.weights
+    assert [t.asset_id for t in again.plan.tasks] == [t.asset_id for t in job.plan.tasks]
+    anew = prepare(here, has_gpus=never)
+    assert anew.choice.recipes["smoke"].iterations == 99, "--recipe means this version's"
+
+
+def test_relative_weights_are_found_from_everywhere(
+    here: RunSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = prepare(but(here, guidance="weights"), has_gpus=never)
+    assert job.weights.guidance == str(tmp_path / "weights")
+
+
+def test_what_is_committed_or_given_up_is_not_planned(here: RunSettings) -> None:
+    job, _ = begun(here)
+    ball, cube = job.plan.tasks
+    store = Store.open(here.output, create=True)
+    store.commit(ball.asset_id, sample_bytes(ball))
+    for number, is_last in enumerate((False, True)):
+        store.write_failure(
+            Failure(
+                asset_id=cube.asset_id,
+                attempt_id=f"{number:032x}",
+                prompt_id=cube.prompt.prompt_id,
+                prompt=cube.prompt.prompt,
+                error_kind="diverged",
+                message="m",
+                attempts=number + 1,
+                quarantined=is_last,
+            )
+        )
+    again = prepare(here, has_gpus=never)
+    assert again.plan.tasks == []
+    assert (again.plan.num_committed, again.plan.num_quarantined, again.num_assets) == (1, 1, 1)
+    assert again.histories == {cube.asset_id: ["diverged", "diverged"]}
+
+
+def test_other_columns_than_before_are_refused_before_ray_starts(
+    here: RunSettings, tmp_path: Path
+) -> None:
+    begun(here)
+    before = sorted(path for path in tmp_path.rglob("*"))
+    write_manifest(Path(here.manifest), ["a ball"], weight=[1.5])
+    with pytest.raises(UserError, match="'weight'"):
+        prepare(here, has_gpus=never)
+    assert sorted(path for path in tmp_path.rglob("*")) == before

@@ -1,0 +1,86 @@
+"""The table of error kinds, and what follows from a history of failures."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import retry
+from pipeline.retry import MAX_CHARGED, TABLE, attempt_seed, classify, decide
+
+KINDS = st.sampled_from([*TABLE, "a kind of tomorrow"])
+
+
+@pytest.mark.parametrize("kind", TABLE)
+def test_each_kind_is_retried_as_often_as_its_row_says(kind: str) -> None:
+    policy = TABLE[kind]
+    changes = [decide([kind] * n).change for n in range(1, policy.retries + 2)]
+    assert changes == [policy.change] * policy.retries + [None]
+    assert policy.meaning
+
+
+def test_what_the_rows_promise() -> None:
+    assert TABLE["diverged"].change == TABLE["empty"].change == "new_seed"
+    assert TABLE["out_of_memory"].change == TABLE["suspect"].change == "alone"
+    uncharged = {kind for kind, policy in TABLE.items() if not policy.charged}
+    assert uncharged == {"suspect", "node_lost"}
+
+
+def test_an_unknown_kind_counts_as_internal() -> None:
+    assert retry.policy("a kind of tomorrow") == TABLE["internal"]
+
+
+def test_charged_failures_of_several_kinds_add_up() -> None:
+    history = ["diverged", "store", "internal", "empty"]
+    assert len(history) == MAX_CHARGED
+    assert not decide(history[:-1]).gives_up
+    assert decide(history).gives_up
+
+
+def test_a_suspect_is_not_charged() -> None:
+    assert not decide(["suspect", "diverged", "suspect", "diverged", "suspect"]).gives_up
+
+
+@given(st.lists(KINDS, min_size=1, max_size=60))
+def test_no_history_goes_on_for_ever(kinds: list[str]) -> None:
+    longest = sum(policy.retries for policy in TABLE.values()) + len(TABLE) + 2
+    lived = next((n for n in range(1, len(kinds) + 1) if decide(kinds[:n]).gives_up), len(kinds))
+    assert lived <= longest
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_seeds_of_attempts(seed: int) -> None:
+    assert attempt_seed(seed, 0) == seed
+    later = [attempt_seed(seed, n) for n in range(1, 4)]
+    assert len({seed, *later}) == 4
+    assert all(0 <= s < 2**31 for s in later)
+    assert later == [attempt_seed(seed, n) for n in range(1, 4)]
+
+
+def test_reseeding_stays_away_from_the_neighbouring_seeds_of_a_row() -> None:
+    siblings = set(range(1000, 1100))
+    assert siblings.isdisjoint(attempt_seed(seed, n) for seed in siblings for n in (1, 2))
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named like torch's."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OutOfMemoryError("no words"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["gang", "export", "store"])
+def test_exhausted_memory_is_known_in_every_stage(error: Exception, stage: str) -> None:
+    assert classify(error, stage=stage) == "out_of_memory"  # pyright: ignore[reportArgumentType]
+
+
+def test_other_errors_are_named_for_their_stage() -> None:
+    error = ValueError("no")
+    assert classify(error) == "internal"
+    assert classify(error, stage="export") == "export"
+    assert classify(error, stage="store") == "store"
