@@ -16,10 +16,10 @@ PATH = Path(__file__).parent / "examples" / "demo.parquet"
 """The manifest as the package brings it."""
 
 _ROWS = (
-    {"prompt_id": "car", "prompt": "a blue car with black wheels", "collection": "vehicles"},
-    {"prompt_id": "house", "prompt": "a yellow house with red roof", "collection": "buildings"},
-    {"prompt_id": "chair", "prompt": "a red chair with black legs", "collection": "furniture"},
-    {"prompt_id": "duck", "prompt": "a green duck with pink beak", "collection": "animals"},
+    {"prompt_id": "car", "prompt": "a purple car", "collection": "vehicles"},
+    {"prompt_id": "house", "prompt": "an orange house", "collection": "buildings"},
+    {"prompt_id": "chair", "prompt": "a green chair", "collection": "furniture"},
+    {"prompt_id": "duck", "prompt": "a blue duck with orange beak", "collection": "animals"},
 )
 
 
