@@ -16,8 +16,8 @@ demo: $(READY)  ## four prompts become four 3D assets in out/demo/
 test: $(READY)  ## the tests, offline
 	$(TEST) -m "not slow"
 
-test-all: $(READY)  ## the tests with the slow ones
-	$(TEST)
+test-all: test  ## the same, then the slow ones
+	$(TEST) -m slow
 
 quality: $(READY)  ## format, lint and types
 	$(BIN)/ruff format --check .

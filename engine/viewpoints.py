@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.cameras import Cameras, focal_of, look_at, orbit_position
+from engine.guidance.prompts import FRONT_HALF_WIDTH_DEG, OVERHEAD_ELEVATION_DEG
 from engine.philox import Purpose, normal, uniform
 from engine.recipe import CameraConfig, Recipe, ShadingConfig, Span
 
@@ -81,9 +82,9 @@ def view_index(
     """Index of the view word; the tensor twin of `engine.guidance.prompts.view_word`."""
     # Python's precision, so that the twins agree at the very boundaries.
     from_front = (azimuth_deg.double() + 180.0) % 360.0 - 180.0
-    is_back = (from_front.abs() > 135.0).long()
-    is_side = ((from_front.abs() >= 45.0) & (from_front.abs() <= 135.0)).long()
-    return torch.where(elevation_deg > 60.0, 3, is_side + 2 * is_back)
+    is_back = (from_front.abs() > 180.0 - FRONT_HALF_WIDTH_DEG).long()
+    is_side = (from_front.abs() >= FRONT_HALF_WIDTH_DEG).long() - is_back
+    return torch.where(elevation_deg > OVERHEAD_ELEVATION_DEG, 3, is_side + 2 * is_back)
 
 
 def _span(span: Span, u: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:

@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from pipeline import exit_codes
 from pipeline.errors import UserError
 from pipeline.settings import RunSettings
 
 if TYPE_CHECKING:
     from pipeline.engine_port import EngineFactory
-
-EXIT_COMPLETE = 0
-EXIT_FAILURE = 1
-EXIT_USER = 2
-EXIT_INTERRUPTED = 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +79,9 @@ def main(
             return _validate(command)
         return _recipes()
     except UserError as error:
-        return _fail(str(error), EXIT_USER)
+        return _fail(str(error), exit_codes.USER)
     except KeyboardInterrupt:
-        return _fail("interrupted", EXIT_INTERRUPTED)
+        return _fail("interrupted", exit_codes.INTERRUPTED)
 
 
 def _run(settings: RunSettings, engine_factory: "EngineFactory | None") -> int:
@@ -97,7 +93,9 @@ def _run(settings: RunSettings, engine_factory: "EngineFactory | None") -> int:
     try:
         return run(settings, engine_factory=engine_factory or load_engine)
     except RunError as error:
-        return _fail(f"{error}; what is committed stays, the same command goes on", EXIT_FAILURE)
+        return _fail(
+            f"{error}; what is committed stays, the same command goes on", exit_codes.FAILURE
+        )
 
 
 def _status(command: Status) -> int:
@@ -106,7 +104,7 @@ def _status(command: Status) -> int:
 
     summary = status.summarise(Store.open(command.output, create=False))
     print(json.dumps(asdict(summary), indent=2) if command.json else status.render(summary))
-    return EXIT_COMPLETE
+    return exit_codes.COMPLETE
 
 
 def _validate(command: Validate) -> int:
@@ -121,7 +119,7 @@ def _validate(command: Validate) -> int:
             strict=command.strict,
         )
     )
-    return EXIT_COMPLETE
+    return exit_codes.COMPLETE
 
 
 def _recipes() -> int:
@@ -131,7 +129,7 @@ def _recipes() -> int:
     width = max(map(len, names))
     for name in names:
         print(f"{name:<{width}}  {recipes.get(name).summary}")
-    return EXIT_COMPLETE
+    return exit_codes.COMPLETE
 
 
 def _fail(message: str, code: int) -> int:

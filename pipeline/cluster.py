@@ -86,6 +86,11 @@ class Cluster:
         """GPUs of all machines that are up."""
         return int(sum(resources.get("GPU", 0) for resources in self._machines()))
 
+    @property
+    def has_machines(self) -> bool:
+        """Whether any machine is up that takes work; a head that only watches does not."""
+        return any(m.get("CPU") or m.get("GPU") for m in self._machines())
+
     def threads(self, *, use_gpu: bool) -> int:
         """Threads an actor may use: its share of its machine's cores."""
         if "OMP_NUM_THREADS" in os.environ:

@@ -14,21 +14,17 @@ from itertools import groupby
 from types import FrameType
 from typing import TextIO
 
-from pipeline import report
-from pipeline.cluster import Cluster, RunError
+from pipeline import exit_codes, report
+from pipeline.cluster import Cluster
 from pipeline.engine_port import EngineFactory, EngineSpec, load_engine
 from pipeline.errors import UserError
 from pipeline.job import Job, prepare
 from pipeline.ledger import Ledger
 from pipeline.metrics import JobMetrics
 from pipeline.progress import Display, open_display
-from pipeline.records import Task, new_run_id
+from pipeline.records import RunStart, Task, new_run_id
 from pipeline.schedule import Schedule
 from pipeline.settings import RunSettings
-
-EXIT_COMPLETE = 0
-EXIT_FAILURE = 1
-EXIT_QUARANTINE = 3
 
 
 def run(
@@ -89,8 +85,14 @@ def _count_gpus(cluster: Cluster) -> int:
 
 
 def _join(cluster: Cluster, settings: RunSettings) -> None:
-    """Connects. UserError where our own machine cannot have the GPUs asked for."""
+    """Connects. UserError where our own machine cannot have the GPUs asked for, and where none are
+    asked for of a cluster that starts from zero."""
     cluster.connect()
+    if settings.gpus is None and not cluster.has_machines:
+        raise UserError(
+            "--gpus: the cluster has no machine to work on yet, so its GPUs cannot be counted; say "
+            "how many to ask for"
+        )
     if cluster.is_own and settings.gpus is not None and settings.gpus > cluster.num_gpus:
         raise UserError(
             f"--gpus {settings.gpus}: this machine has {cluster.num_gpus}; ask for no more, or set "
@@ -104,14 +106,26 @@ def _is_settled(job: Job) -> bool:
     return not job.plan.tasks and (is_known or not job.plan.rejections)
 
 
+def _is_the_same(job: Job, earlier: RunStart) -> bool:
+    """Whether the earlier run set out to do what this job asks for, and not more than that."""
+    return (
+        earlier.manifest_digest == job.manifest_digest
+        and earlier.num_prompts == job.plan.num_prompts
+        and earlier.details["recipe"] == job.choice.default
+        and earlier.recipes[job.choice.default] == job.choice.recipes[job.choice.default].to_dict()
+        and earlier.guidance_digest == job.weights.digest
+    )
+
+
 def _nothing_to_do(job: Job, stream: TextIO) -> int:
-    code = EXIT_QUARANTINE if job.plan.num_quarantined else EXIT_COMPLETE
+    code = exit_codes.QUARANTINE if job.plan.num_quarantined else exit_codes.COMPLETE
     if job.earlier is not None:
         summary = job.store.read_summary(job.earlier.run_id)
-        if summary is None or summary.exit_code not in (EXIT_COMPLETE, EXIT_QUARANTINE):
+        if summary is None or summary.exit_code not in (exit_codes.COMPLETE, exit_codes.QUARANTINE):
             # The run that did the work was ended before its end.
             report.write_views(job)
-            job.store.finish_run(report.late_summary(job, job.earlier, summary, code))
+            if _is_the_same(job, job.earlier):
+                job.store.finish_run(report.late_summary(job, job.earlier, summary, code))
     print(report.settled(job), file=stream, flush=True)
     return code
 
@@ -127,6 +141,7 @@ def _carry_out(
     run_id, began = new_run_id(), time.monotonic()
     num_actors = _num_actors(job, cluster)
     job.store.claim_schema(job.carried)
+    job.store.remove_stale()
     job.store.write_rejections(run_id, job.plan.rejections)
     job.store.start_run(report.start(job, run_id, num_actors=num_actors))
     display = open_display(stream)
@@ -134,13 +149,13 @@ def _carry_out(
     with closing(JobMetrics()) as metrics:
         _expose(metrics, job, run_id, display)
         ledger = Ledger(job.store, display, metrics, num_tasks=len(job.plan.tasks))
-        code, views = EXIT_FAILURE, {}
+        code, views = exit_codes.FAILURE, {}
         try:
             for recipe, tasks in groupby(job.plan.tasks, key=lambda task: task.recipe_name):
                 _run_recipe(job, cluster, engine_factory, recipe, list(tasks), num_actors, ledger)
             views = report.write_views(job)
             quarantined = job.plan.num_quarantined + ledger.totals.num_quarantined
-            code = EXIT_QUARANTINE if quarantined else EXIT_COMPLETE
+            code = exit_codes.QUARANTINE if quarantined else exit_codes.COMPLETE
         except KeyboardInterrupt:
             code = interruption.exit_code
         finally:
@@ -218,6 +233,3 @@ def _expose(metrics: JobMetrics, job: Job, run_id: str, display: Display) -> Non
         port = metrics.serve(0)
         display.say(f"warning: metrics port {wanted} cannot be used ({error}), another is taken")
     display.say(f"metrics at http://localhost:{port}/metrics")
-
-
-__all__ = ["EXIT_COMPLETE", "EXIT_FAILURE", "EXIT_QUARANTINE", "RunError", "run"]

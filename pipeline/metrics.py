@@ -17,7 +17,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from prometheus_client.registry import Collector
 
 PREFIX = "dreambatch_"
-DEFAULT_PORT = 9464
 MAX_LINGER_SECONDS = 60.0
 
 _ASSET_BUCKETS = (5, 15, 30, 60, 90, 120, 180, 240, 300, 420, 600, 900, 1800, 3600)

@@ -140,6 +140,8 @@ class Objects:
             if places.is_final(error):
                 needs_links = self.is_local and getattr(error, "errno", None) in _LINK_ERRNOS
                 hint = "; a mounted bucket has no hard links, name its URL" if needs_links else ""
+                if isinstance(error, FileExistsError):
+                    hint = "; it is no directory, name one"
                 text = f"cannot write to {self.url}: {places.reason(error)}{hint}"
                 raise UserError(text) from error
             raise

@@ -10,6 +10,7 @@ from pipeline.errors import UserError
 
 _FINAL_ERRNOS = {
     errno.EACCES,
+    errno.EEXIST,
     errno.EISDIR,
     errno.ENAMETOOLONG,
     errno.ENOENT,

@@ -132,7 +132,7 @@ class BarDisplay:
 
 
 def describe(snapshot: Snapshot) -> str:
-    """`3/10 assets, 2 running (41 %), 12.0 an hour, 35 min left, 1 failure`."""
+    """`3/10 assets, 2 running (41 %), 12.0 an hour, 35 min 00 s left, 2 failed attempts`."""
     parts = [f"{snapshot.done}/{snapshot.total} assets"]
     if snapshot.fractions:
         mean = sum(snapshot.fractions.values()) / len(snapshot.fractions)

@@ -123,9 +123,10 @@ def done(job: Job, totals: Totals, views: Mapping[str, str], seconds: float) -> 
         places["rejected rows"] = f"{url}/_rejected"
     if quarantined:
         places["failures"] = f"{url}/_failures (remove it to try those prompts again)"
-    places["next"] = (
-        f"look at the contact sheet; pandas.read_parquet({f'{url}/catalog'!r}) is the table"
-    )
+    if views:
+        places["next"] = (
+            f"look at the contact sheet; pandas.read_parquet({f'{url}/catalog'!r}) is the table"
+        )
     width = max(map(len, places))
     lines = [f"done in {duration(seconds)}: {', '.join(counts)}"]
     return "\n".join(lines + [f"  {name:<{width}}  {place}" for name, place in places.items()])

@@ -202,10 +202,6 @@ class Store:
             if document is not None:
                 yield Failure.from_dict(document)
 
-    def quarantined(self) -> set[str]:
-        """Ids that were given up, whether or not committed since."""
-        return {failure.asset_id for failure in self.failures() if failure.quarantined}
-
     def put_json(self, name: str, document: Mapping[str, Any], *, create: bool = False) -> bool:
         """Write a JSON object. With `create`, False if the name is taken, which stays as it is."""
         data = json.dumps(document, indent=2, ensure_ascii=False).encode()

@@ -5,6 +5,7 @@ embeddings padded to 77 tokens.
 """
 
 import copy
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from transformers import AutoTokenizer, T5EncoderModel
 from engine.guidance import files
 
 _MAX_TOKENS = 77
+
+log = logging.getLogger(__name__)
 
 
 class PixelGuidance:
@@ -56,30 +59,40 @@ class PixelGuidance:
         cls, path: str | Path, *, device: torch.device | str, dtype: torch.dtype | None = None
     ) -> "PixelGuidance":
         """Loads a pipeline directory. Raises ValueError if a file is missing or wrongly shaped."""
-        path = Path(path)
+        path, device = Path(path), torch.device(device)
         files.check(path)
+        # On a GPU the weights never exist in full precision, which IF's would not fit in.
+        stored = torch.bfloat16 if device.type == "cuda" else torch.float32
         return cls(
             UNet2DConditionModel.from_pretrained(
-                path / "unet", torch_dtype=torch.float32, low_cpu_mem_usage=False
+                path / "unet", torch_dtype=stored, low_cpu_mem_usage=False
             ),
-            T5EncoderModel.from_pretrained(path / "text_encoder", dtype=torch.float32),
+            T5EncoderModel.from_pretrained(path / "text_encoder", dtype=stored),
             AutoTokenizer.from_pretrained(path / "tokenizer"),
             DDPMScheduler.from_pretrained(path / "scheduler"),
-            device=torch.device(device),
+            device=device,
             dtype=dtype,
         )
 
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> Float[Tensor, "B T D"]:
-        """T5 embeddings of the prompts in lower case (as IF's), padded or cut to 77 tokens."""
+        """T5 embeddings of the prompts in lower case (as IF's), padded or cut to 77 tokens.
+
+        A prompt that is cut is logged as a warning.
+        """
+        prompts = [prompt.lower().strip() for prompt in prompts]
+        for prompt, ids in zip(prompts, self._tokenizer(prompts).input_ids, strict=True):
+            if len(ids) > _MAX_TOKENS:
+                log.warning("cut to %d of %d tokens: %.60s...", _MAX_TOKENS, len(ids), prompt)
         tokens = self._tokenizer(
-            [prompt.lower().strip() for prompt in prompts],
+            prompts,
             padding="max_length",
             max_length=_MAX_TOKENS,
             truncation=True,
             return_tensors="pt",
         ).to(self.device)
-        return self._text_encoder(tokens.input_ids, attention_mask=tokens.attention_mask)[0]
+        text = self._text_encoder(tokens.input_ids, attention_mask=tokens.attention_mask)[0]
+        return text.float()
 
     @torch.no_grad()
     def predict_noise(
@@ -92,7 +105,7 @@ class PixelGuidance:
     def _faster_dtype(self) -> torch.dtype:
         """float32 or bfloat16 by measurement: processors with AMX or bf16 units differ by 4x."""
         seconds = {}
-        x = torch.randn(4, 3, self.size, self.size)
+        x = torch.linspace(-1.0, 1.0, 4 * 3 * self.size**2).view(4, 3, self.size, self.size)
         t = torch.full((4,), 500)
         text = self.encode([""]).expand(4, -1, -1)
         exact = self._unet

@@ -8,6 +8,7 @@ a short warm-up. `python -m engine.primitives.checkpoint FROM TO` turns one into
 """
 
 import argparse
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -60,11 +61,18 @@ def _tensors(teacher: Teacher) -> dict[str, Tensor]:
 def write(checkpoint: Checkpoint, path: Path) -> None:
     """Write a checkpoint into a folder; each file replaces its predecessor at once."""
     path.mkdir(parents=True, exist_ok=True)
-    for number, shard in enumerate(_shards(_tensors(checkpoint.teacher)), start=1):
+    shards = _shards(_tensors(checkpoint.teacher))
+    for number, shard in enumerate(shards, start=1):
         whole = path / f"weights-{number}.safetensors"
         part = whole.with_suffix(".part")
         save_file(shard, part)
         part.replace(whole)
+    # Shards of a larger predecessor would be read with the new ones.
+    for number in itertools.count(len(shards) + 1):
+        stale = path / f"weights-{number}.safetensors"
+        if not stale.exists():
+            break
+        stale.unlink()
     meta = {
         "teacher": asdict(checkpoint.config),
         "steps": checkpoint.steps,

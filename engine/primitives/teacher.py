@@ -7,6 +7,7 @@ IF the U-Net predicts epsilon and has three more channels for the variance (`lea
 those are not trained: their weights are zero, which is the geometric middle of the range.
 """
 
+import json
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +171,8 @@ def encode(text_encoder: T5EncoderModel, tokens: Int[Tensor, "N T"]) -> Float[Te
 def save(teacher: Teacher, path: Path | str) -> None:
     """Write the pipeline directory: half precision safetensors in shards of at most 15 MiB.
 
-    The teacher itself keeps its precision.
+    The teacher itself keeps its precision, and so does whoever loads the directory: without being
+    told otherwise diffusers loads in single precision, transformers as the config says.
     """
     pipeline = IFPipeline(
         # IF's annotation is narrower than what it takes.
@@ -184,3 +186,6 @@ def save(teacher: Teacher, path: Path | str) -> None:
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(path, safe_serialization=True, max_shard_size=MAX_SHARD_SIZE)
+    text_config = Path(path) / "text_encoder" / "config.json"
+    said = json.loads(text_config.read_text()) | {"dtype": "float32"}
+    text_config.write_text(json.dumps(said, indent=2, sort_keys=True) + "\n")

@@ -46,6 +46,15 @@ def test_machines_that_are_gone_do_not_count(cluster: Cluster) -> None:
     assert not cluster.is_alive("unheard of")
 
 
+def test_a_head_alone_is_no_machine_to_work_on(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cluster.has_machines
+    head = {"Alive": True, "Resources": {"node:__internal_head__": 1.0, "memory": 1e9}}
+    monkeypatch.setattr(ray, "nodes", lambda: [head])
+    assert not cluster.has_machines
+
+
 def test_threads_are_a_fair_share(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cluster.threads(use_gpu=True) == 6
     assert cluster.threads(use_gpu=False) == 64

@@ -117,7 +117,8 @@ def test_a_quarantined_asset(bench: Bench) -> None:
         attempt=attempt(0), kind="export", message="no\nmesh", decision=Decision(change=None)
     )
     bench.ledger.failed(failed)
-    assert bench.store.quarantined() == {attempt(0).task.asset_id}
+    (kept,) = bench.store.failures()
+    assert (kept.asset_id, kept.quarantined) == (attempt(0).task.asset_id, True)
     assert bench.ledger.totals.num_quarantined == 1
     assert bench.count('assets_total{status="quarantined"}') == 1
     assert bench.lines() == [

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.metrics import DEFAULT_PORT, MAX_LINGER_SECONDS, METRICS, PREFIX, JobMetrics
+from pipeline.metrics import MAX_LINGER_SECONDS, METRICS, PREFIX, JobMetrics
+from pipeline.settings import RunSettings
 
 DRIVER = [metric for metric in METRICS.values() if metric.owner == "driver"]
 
@@ -65,7 +66,7 @@ def test_the_names_that_dashboards_rely_on() -> None:
         "dreambatch_run_info",
         "ray_dreambatch_actor_stage_seconds",
     ]
-    assert DEFAULT_PORT == 9464
+    assert RunSettings.metrics_port == 9464
 
 
 def test_every_series_of_a_fresh_run_is_there_and_zero() -> None:

@@ -112,6 +112,13 @@ def test_a_path_through_a_file_is_a_users_mistake(tmp_path: Path) -> None:
         local(tmp_path / "file" / "out").probe()
 
 
+def test_a_file_in_the_place_of_the_output_is_a_users_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match=r"cannot write to .*/file: .*; it is no directory"):
+        local(tmp_path / "file").probe()
+    assert (tmp_path / "file").read_text() == "x"
+
+
 def race(objects: Objects, num_threads: int, num_names: int) -> list[str]:
     """The names that some thread created, one entry for each success."""
     start = threading.Barrier(num_threads, timeout=30)

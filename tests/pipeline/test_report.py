@@ -65,6 +65,12 @@ def test_last_words(job: Job) -> None:
     assert "3 prompts to make, 1 rejected; recipe smoke, 1 actor" in report.announcement(job, 1)
 
 
+def test_last_words_without_an_asset(job: Job) -> None:
+    words = report.done(job, Totals(num_quarantined=3), {}, 1.0)
+    assert "contact sheet" not in words
+    assert "_failures" in words
+
+
 def test_a_package_that_is_not_installed_has_no_version() -> None:
     assert report.version("ray")[0].isdigit()
     assert report.version("a package of tomorrow") == "unknown"

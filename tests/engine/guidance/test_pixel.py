@@ -1,6 +1,8 @@
+import json
 from pathlib import Path
 
 import pytest
+import sentencepiece
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.deepfloyd_if.pipeline_if import IFPipeline
@@ -115,6 +117,36 @@ def test_the_dtype_is_the_one_measured_to_be_faster(
 )
 def test_texts_are_padded_to_77_tokens(guidance: PixelGuidance, prompts: list[str]) -> None:
     assert guidance.encode(prompts).shape == (len(prompts), 77, WIDTH)
+
+
+def test_a_text_that_is_cut_is_warned_of(
+    guidance: PixelGuidance, caplog: pytest.LogCaptureFixture
+) -> None:
+    guidance.encode(["red " * 20])
+    assert not caplog.messages
+    guidance.encode(["red " * 200])
+    assert "cut to 77 of 20" in caplog.text
+
+
+def test_a_sentencepiece_tokenizer_as_if_has_it_is_loaded(tmp_path: Path) -> None:
+    path = write_tiny_pipeline(tmp_path / "weights")
+    (path / "tokenizer/tokenizer.json").unlink()
+    (tmp_path / "text").write_text("a b ab ba\n" * 20)
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(tmp_path / "text"),
+        model_prefix=str(path / "tokenizer/spiece"),
+        vocab_size=7,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    config = {"tokenizer_class": "T5Tokenizer", "extra_ids": 0}
+    (path / "tokenizer/tokenizer_config.json").write_text(json.dumps(config))
+    text = PixelGuidance.load(path, device="cpu", dtype=torch.float32).encode(["a", "b"])
+    assert text.shape == (2, 77, WIDTH)
+    assert not torch.equal(text[0], text[1])
 
 
 def test_a_text_too_long_is_cut_to_77_tokens(guidance: PixelGuidance) -> None:

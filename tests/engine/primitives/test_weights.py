@@ -1,0 +1,100 @@
+"""The packaged weights: whole, small, and a model of the embedded world."""
+
+import pytest
+import torch
+from diffusers.pipelines.deepfloyd_if.pipeline_if import IFPipeline
+from safetensors.torch import load_file
+from torch import Tensor
+
+from engine.guidance import files
+from engine.guidance.pixel import PixelGuidance
+from engine.primitives.backgrounds import composite
+from engine.primitives.pictures import Pictures, render_pictures
+from engine.primitives.teacher import NUM_TOKENS, TeacherConfig, build, build_tokenizer
+
+WEIGHTS = files.resolve(files.PRIMITIVES)
+NUM = 32
+
+
+@pytest.fixture(scope="module")
+def guidance() -> PixelGuidance:
+    return PixelGuidance.load(WEIGHTS, device="cpu", dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def unseen() -> Pictures:
+    """Pictures of objects that the teacher was not trained on."""
+    return render_pictures(NUM, 77, split="dev")
+
+
+def test_the_files_are_complete_and_small() -> None:
+    files.check(WEIGHTS)
+    sizes = {path: path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()}
+    assert sum(sizes.values()) <= 40 * 10**6
+    assert max(sizes.values()) <= 15 * 2**20
+    # Nothing lies there that is not loaded.
+    tensors = {str(p.relative_to(WEIGHTS)) for p in sizes if p.suffix == ".safetensors"}
+    assert tensors == set(files.weight_files(WEIGHTS))
+
+
+@pytest.mark.parametrize("name", files.weight_files(WEIGHTS))
+def test_every_weight_is_a_finite_half(name: str) -> None:
+    for key, tensor in load_file(WEIGHTS / name).items():
+        assert tensor.dtype == torch.float16, key
+        assert bool(torch.isfinite(tensor).all()), key
+
+
+def test_the_unmodified_pipeline_loads_the_very_teacher() -> None:
+    pipeline = IFPipeline.from_pretrained(WEIGHTS)
+    assert pipeline.unet.dtype == pipeline.text_encoder.dtype == torch.float32
+    fresh = build(TeacherConfig(), seed=0)
+    for network, expected in (
+        (pipeline.unet, fresh.unet),
+        (pipeline.text_encoder, fresh.text_encoder),
+    ):
+        shapes = {name: weight.shape for name, weight in network.named_parameters()}
+        assert shapes == {name: weight.shape for name, weight in expected.named_parameters()}
+    assert pipeline.tokenizer.get_vocab() == build_tokenizer().get_vocab()
+
+
+def test_the_variance_channels_are_zero(guidance: PixelGuidance) -> None:
+    text = guidance.encode(["a red car, front view"])
+    answer = guidance._unet(torch.randn(1, 3, 64, 64), torch.tensor([500]), text).sample
+    assert float(answer[:, 3:].abs().max()) == 0
+    assert float(answer[:, :3].std()) > 0.3
+
+
+class Examination:
+    """Noised pictures at t in (400, 800), and the error of a guess at their noise."""
+
+    def __init__(self, guidance: PixelGuidance, pictures: Pictures) -> None:
+        self._guidance = guidance
+        self._t = torch.linspace(401, 799, NUM).long()
+        a = guidance.alphas_cumprod[self._t][:, None, None, None]
+        x = composite(pictures.rgba)
+        self._noise = torch.randn_like(x)
+        self._noisy = a.sqrt() * x + (1 - a).sqrt() * self._noise
+
+    def errors(self, captions: list[str]) -> Tensor:
+        text = self._guidance.encode(captions)
+        assert text.shape[1] == NUM_TOKENS
+        guess = self._guidance.predict_noise(self._noisy, self._t, text)
+        return (guess - self._noise).square().mean(dim=(1, 2, 3))
+
+
+def test_the_true_caption_explains_an_unseen_picture_best(
+    guidance: PixelGuidance, unseen: Pictures
+) -> None:
+    examination = Examination(guidance, unseen)
+    captions = unseen.captions
+    one, other = captions[1:] + captions[:1], captions[7:] + captions[:7]
+    assert all(a != b for a, b in zip(captions, one, strict=True))
+    true = examination.errors(captions)
+    false, false_too = examination.errors(one), examination.errors(other)
+    # A guess of nothing has error 1.
+    assert float(true.mean()) < 0.02
+    assert int((true < false).sum()) >= 29
+    assert int((true < false_too).sum()) >= 29
+    assert float((true / false).log().mean()) < -0.3
+    # Between two false captions the examination is undecided.
+    assert 6 <= int((false < false_too).sum()) <= 26
