@@ -17,8 +17,8 @@ PATH = Path(__file__).parent / "examples" / "demo.parquet"
 
 _ROWS = (
     {"prompt_id": "car", "prompt": "a purple car", "collection": "vehicles"},
-    {"prompt_id": "house", "prompt": "an orange house", "collection": "buildings"},
-    {"prompt_id": "chair", "prompt": "a green chair", "collection": "furniture"},
+    {"prompt_id": "lamp", "prompt": "a yellow lamp", "collection": "furniture"},
+    {"prompt_id": "chair", "prompt": "a blue chair with orange legs", "collection": "furniture"},
     {"prompt_id": "duck", "prompt": "a blue duck with orange beak", "collection": "animals"},
 )
 

@@ -33,14 +33,14 @@ def primitives_cpu() -> Recipe:
     """An asset of the embedded world on two CPU cores."""
     return Recipe(
         name="primitives_cpu",
-        summary="the embedded world on two CPU cores: dense grid, 2 views of 32x32, 300 steps",
+        summary="the embedded world on two CPU cores: dense grid, 2 views of 32x32, 260 steps",
         guidance="primitives",
-        iterations=300,
+        iterations=260,
         views=2,
         render_size=32,
         field=DenseGridConfig(resolutions=(16, 48)),
         march=MarchConfig(num_samples=32, num_bins=64),
-        distillation=DistillationConfig(scale=15.0, t_max=(0.98, 0.4)),
+        distillation=DistillationConfig(scale=30.0, t_max=(0.98, 0.4)),
         losses=LossConfig(entropy=(0.0, 40.0), total_variation=1.0),
         optimiser=OptimiserConfig(lr=(0.03, 0.01)),
     )

@@ -1,4 +1,4 @@
-"""A teacher small enough for unit tests: 16 x 16 pixels, about 60 thousand weights."""
+"""A teacher small enough for unit tests: 16 x 16 pixels, about 110 thousand weights."""
 
 from engine.primitives.teacher import TeacherConfig
 
