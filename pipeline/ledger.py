@@ -86,9 +86,10 @@ class Ledger:
         for stage, spent in outcome.stage_seconds.items():
             self._metrics.observe("stage_seconds", spent, stage=stage)
         number = self.totals.num_done + self.totals.num_quarantined
+        worked = seconds - outcome.stage_seconds.get("wait", 0.0)
         self._display.say(
             f"[{number}/{self._num_tasks}] {outcome.status} {shorten(task.prompt.prompt)!r} "
-            f"in {duration(seconds)}" + (", no mesh" if outcome.mesh_status == "empty" else "")
+            f"in {duration(worked)}" + (", no mesh" if outcome.mesh_status == "empty" else "")
         )
 
     def failed(self, failed: Failed, *, gpu_seconds: float = 0.0) -> None:
@@ -131,7 +132,10 @@ class Ledger:
     ) -> None:
         """One turn of the driver's loop, which took `busy` seconds besides waiting."""
         self._metrics.observe("driver_loop_seconds", busy)
-        self._metrics.set("queue", schedule.num_waiting, state="waiting")
+        ended = self.totals.num_done + self.totals.num_quarantined
+        under_way = schedule.num_suspects + schedule.num_running
+        # A schedule knows its own recipe's prompts; what waits for a later recipe waits as well.
+        self._metrics.set("queue", self._num_tasks - ended - under_way, state="waiting")
         self._metrics.set("queue", schedule.num_suspects, state="suspect")
         self._metrics.set("queue", schedule.num_running, state="running")
         slots = num_ready * num_slots

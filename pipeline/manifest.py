@@ -115,7 +115,8 @@ def _carried(url: str, table: PromptTable) -> pa.Schema:
     names = table.columns.names
     if "prompt" not in names:
         raise UserError(
-            f"the manifest {url} has no 'prompt' column: it has {', '.join(map(repr, names))}"
+            f"the manifest {url} has no 'prompt' column: it has {', '.join(map(repr, names))}; "
+            "rename the one that holds the prompts"
             if names
             else f"the manifest {url} has no columns: expected at least 'prompt'"
         )

@@ -139,7 +139,9 @@ class Objects:
         except Exception as error:
             if places.is_final(error):
                 needs_links = self.is_local and getattr(error, "errno", None) in _LINK_ERRNOS
-                hint = "; a mounted bucket has no hard links, name its URL" if needs_links else ""
+                hint = "; name a place that exists and may be written to"
+                if needs_links:
+                    hint = "; a mounted bucket has no hard links, name its URL"
                 if isinstance(error, FileExistsError):
                     hint = "; it is no directory, name one"
                 text = f"cannot write to {self.url}: {places.reason(error)}{hint}"

@@ -68,7 +68,10 @@ def open_table(url: str) -> Iterator[PromptTable]:
         stream: Any = fs.open(path, "rb")
     except Exception as error:
         if places.is_final(error):
-            raise UserError(f"cannot read the manifest {url}: {places.reason(error)}") from error
+            reason = places.reason(error)
+            raise UserError(
+                f"cannot read the manifest {url}: {reason}; name a file that can be read"
+            ) from error
         raise
     with stream:
         yield _FORMATS[suffix](url, stream)
@@ -104,7 +107,9 @@ class _ParquetTable:
         except (pa.ArrowException, OSError) as error:
             if not _is_damage(error):
                 raise
-            text = f"the manifest {url} is not a Parquet file: {_first_line(error)}"
+            text = (
+                f"the manifest {url} is not a Parquet file: {_first_line(error)}; name one that is"
+            )
             raise UserError(text) from error
         names = [name for name in found.names if not _PANDAS_INDEX.fullmatch(name)]
         _check_distinct(url, names)

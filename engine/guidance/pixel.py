@@ -62,7 +62,7 @@ class PixelGuidance:
         path, device = Path(path), torch.device(device)
         files.check(path)
         # On a GPU the weights never exist in full precision, which IF's would not fit in.
-        stored = torch.bfloat16 if device.type == "cuda" else torch.float32
+        stored = torch.float32 if device.type == "cpu" else dtype or torch.bfloat16
         return cls(
             UNet2DConditionModel.from_pretrained(
                 path / "unet", torch_dtype=stored, low_cpu_mem_usage=False

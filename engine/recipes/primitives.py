@@ -43,6 +43,9 @@ def primitives_cpu() -> Recipe:
         distillation=DistillationConfig(scale=30.0, t_max=(0.98, 0.4)),
         losses=LossConfig(entropy=(0.0, 40.0), total_variation=1.0),
         optimiser=OptimiserConfig(lr=(0.03, 0.01)),
+        # Surfaces stay soft after so few steps: at 10 the mesh falls short of the views' outlines
+        # (IoU .87 to .92 over the demo's assets), at 5 it lies .04 in front of their depths.
+        export=ExportConfig(density_level=7.0),
     )
 
 
