@@ -65,7 +65,8 @@ def _view(
         name=f"view_{k:02d}",
         image=rgba_png(pictures.albedo[k], pictures.alpha[k]),
         depth=depth_png(pictures.depth[k], scale),
-        normal=normal_png(pictures.normal[k]),
+        # A normal is given where a depth is: haze around a surface has neither.
+        normal=normal_png(pictures.normal[k] * (pictures.depth[k] > 0)[..., None]),
         c2w=cameras.c2w[k].flatten().tolist(),
         fl_x=focal,
         fl_y=focal,
