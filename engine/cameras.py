@@ -55,14 +55,14 @@ def look_at(
     back = torch.nn.functional.normalize(position - target, dim=-1)
     right = torch.linalg.cross(up.expand_as(back), back)
     is_pole = right.norm(dim=-1, keepdim=True) < 1e-4
-    minus_x = torch.tensor([-1.0, 0.0, 0.0], dtype=back.dtype, device=back.device)
-    fallback = torch.linalg.cross(minus_x.expand_as(back), back)
+    # -X x back, written out: a constant from the host would make a GPU wait.
+    fallback = torch.stack([torch.zeros_like(back[..., 0]), back[..., 2], -back[..., 1]], dim=-1)
     right = torch.nn.functional.normalize(torch.where(is_pole, fallback, right), dim=-1)
     upward = torch.linalg.cross(back, right)
     rotation_translation = torch.stack([right, upward, back, position], dim=-1)
-    bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=back.dtype, device=back.device)
-    bottom = bottom.expand(*back.shape[:-1], 1, 4)
-    return torch.cat([rotation_translation, bottom], dim=-2)
+    c2w = torch.nn.functional.pad(rotation_translation, (0, 0, 0, 1))
+    c2w[..., 3, 3] = 1.0
+    return c2w
 
 
 def focal_of(fov_y_deg: Float[Tensor, "*b"], size: int) -> Float[Tensor, "*b"]:

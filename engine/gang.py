@@ -137,14 +137,16 @@ class Gang:
         done = [r for r in self._busy() if r.step >= self.recipe.iterations]
         if not done:
             return []
-        if self._device.type == "cuda":
-            # The host runs ahead of the device; what is still queued belongs to these scenes too.
-            torch.cuda.synchronize(self._device)
+        # One transfer for all slots. The host runs ahead of the device, and waits here for what is
+        # still queued, which belongs to these scenes too.
+        table = torch.stack([self._is_sound.float(), *self._last_losses.values()]).T.tolist()
         self._charge()
         finished = []
         for resident in done:
             slot = self._residents.index(resident)
-            finished.append(self._finish(slot, resident))
+            is_sound, *values = table[slot]
+            last = dict(zip(self._last_losses, values, strict=True))
+            finished.append(self._finish(slot, resident, bool(is_sound), last))
             self._residents[slot] = None
             self._is_sound[slot] = False
         if not self._busy():
@@ -196,7 +198,7 @@ class Gang:
     def _distillation(
         self, rendering: Rendering, views: viewpoints.Viewpoints, part: Float[Tensor, "S"]
     ) -> Float[Tensor, "S"]:
-        """A term whose gradient with respect to the pictures is the score's, mean over views."""
+        """A term whose gradient with respect to the pictures is `sds`'s, mean over views."""
         picture = rendering.picture
         size = self._guidance.size
         x = picture.flatten(0, 1)
@@ -206,7 +208,7 @@ class Gang:
         config = self.recipe.distillation
         num_views = picture.shape[1]
         words = views.word[..., None, None].expand(-1, -1, *self._text.shape[2:])
-        gradient = sds.score_gradient(
+        gradient = sds.picture_gradient(
             self._guidance,
             x.detach(),
             self._text.gather(1, words),
@@ -238,12 +240,13 @@ class Gang:
             )
         return terms
 
-    def _finish(self, slot: int, resident: _Resident) -> FinishedScene:
-        values = {name: float(term[slot]) for name, term in self._last_losses.items()}
+    def _finish(
+        self, slot: int, resident: _Resident, is_sound: bool, last_losses: dict[str, float]
+    ) -> FinishedScene:
         status = "ok"
-        if not bool(self._is_sound[slot]):
+        if not is_sound:
             status = "diverged"
-        elif values["mean_opacity"] < EMPTY_OPACITY:
+        elif last_losses["mean_opacity"] < EMPTY_OPACITY:
             status = "empty"
         parameters = {n: p[slot : slot + 1].clone() for n, p in self._parameters.items()}
         return FinishedScene(
@@ -254,7 +257,7 @@ class Gang:
             status=status,
             iterations=resident.step,
             seconds=resident.seconds,
-            losses=values,
+            losses=last_losses,
         )
 
 

@@ -7,6 +7,7 @@ annealed over a run is a pair (first, last) and says so.
 
 Loss scale: for a picture x in [-1, 1], dL/dx = w(t) (eps_hat - eps), summed over pixels and
 channels and averaged over views; every regulariser is a mean over rays (or cells) times its weight.
+Regularisers tuned for that gradient weigh more beside the full one, whose size is another.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from typing import Any, Literal, get_args, get_type_hints
 Span = tuple[float, float]
 _Form = Literal["interpolate", "extrapolate"]
 _Weighting = Literal["sigma_squared", "uniform"]
+_Gradient = Literal["score", "full"]
 
 
 def _check(condition: bool, owner: object, what: str) -> None:
@@ -145,11 +147,15 @@ class DistillationConfig:
     """Largest t, annealed linearly (first, last) over the run."""
     weighting: _Weighting = "sigma_squared"
     """w(t): sigma_t^2, or 1."""
+    gradient: _Gradient = "score"
+    """score: w (eps_hat - eps). full: the diffusion loss w/2 |eps_hat - eps|^2 differentiated
+    through the model, w alpha_t (d eps_hat / d z_t)^T (eps_hat - eps)."""
 
     def __post_init__(self) -> None:
         _check(0 < self.t_min < min(self.t_max), self, "0 < t_min < t_max")
         _check(max(self.t_max) < 1, self, "t_max below 1")
-        for name, hint in (("form", _Form), ("weighting", _Weighting)):
+        choices = (("form", _Form), ("weighting", _Weighting), ("gradient", _Gradient))
+        for name, hint in choices:
             known = get_args(hint)
             _check(getattr(self, name) in known, self, f"{name} to be {' or '.join(known)}")
 

@@ -51,10 +51,19 @@ def measured(scene: FinishedScene, asset: Asset, export_seconds: float) -> dict[
     }
 
 
-def show(recipe: Recipe, prompts: list[str], seed: int, slots: int | None, out: Path) -> None:
+def show(
+    recipe: Recipe,
+    prompts: list[str],
+    out: Path,
+    *,
+    seed: int,
+    slots: int | None,
+    compiled: bool,
+) -> None:
     """Optimises, exports and writes everything into `out`."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    guidance = PixelGuidance.load(files.resolve(recipe.guidance), device=device)
+    path = files.resolve(recipe.guidance)
+    guidance = PixelGuidance.load(path, device=device, compiled=compiled)
     gang = Gang(recipe, guidance, num_slots=slots or recipe.num_slots)
     requests = [SceneRequest(key=f"{k:03d}", prompt=p, seed=seed) for k, p in enumerate(prompts)]
     start = time.perf_counter()
@@ -77,6 +86,7 @@ def show(recipe: Recipe, prompts: list[str], seed: int, slots: int | None, out: 
         "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor(),
         "torch": torch.__version__,
         "unet_dtype": str(guidance.dtype),
+        "unet_compiled": compiled,
         "slots": gang.num_slots,
         "seconds": round(total, 2),
         "seconds_per_scene": round(total / len(prompts), 2),
@@ -96,6 +106,7 @@ def main() -> None:
     parser.add_argument("--guidance", help="a model directory instead of the recipe's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--slots", type=int)
+    parser.add_argument("--compile", action="store_true", help="compile the U-Net")
     arguments = parser.parse_args()
     is_file = arguments.recipe.endswith(".json")
     recipe = (
@@ -105,7 +116,14 @@ def main() -> None:
     )
     if arguments.guidance:
         recipe = dataclasses.replace(recipe, guidance=arguments.guidance)
-    show(recipe, arguments.prompts, arguments.seed, arguments.slots, arguments.out)
+    show(
+        recipe,
+        arguments.prompts,
+        arguments.out,
+        seed=arguments.seed,
+        slots=arguments.slots,
+        compiled=arguments.compile,
+    )
 
 
 if __name__ == "__main__":

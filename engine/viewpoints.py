@@ -71,7 +71,9 @@ def sample_cameras(
     jitter = uniform(seed, step, Purpose.JITTER, (num_views, 3)) * 2.0 - 1.0
     offset = normal(seed, step, Purpose.AIM, (2, num_views, 3))
     position = orbit_position(azimuth, elevation, radius) + config.position_jitter * jitter
-    up = torch.tensor([0.0, 0.0, 1.0], device=seed.device) + config.up_jitter * offset[:, 1]
+    up = config.up_jitter * offset[:, 1]
+    # In place: a constant from the host would make a GPU wait.
+    up[..., 2] += 1.0
     c2w = look_at(position, config.target_jitter * offset[:, 0], up)
     return azimuth, elevation, Cameras(c2w=c2w, focal=focal, size=size)
 

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -47,11 +47,34 @@ class Recipes:
     """List the named recipes."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """Make assets of unseen prompts of the embedded world and measure them; no Ray, one device."""
+
+    recipe: str
+    """Named recipe, see `dreambatch recipes`."""
+    out: str
+    """Directory for figures, contact sheets and scenes; a broken run goes on there."""
+    prompts: int = 153
+    """Prompts, fixed for each number."""
+    seeds: int = 2
+    """Assets of each prompt."""
+    split: Literal["dev", "test"] = "test"
+    """Unseen prompts: `dev` to tune recipes on, `test` for figures that are reported."""
+    judge: str = "j2"
+    """`j1` to tune by, `j2` for figures that are reported, or a directory."""
+    slots: int | None = None
+    """Prompts optimised together. Default: the recipe's."""
+    guidance: str | None = None
+    """Diffusion model. Default: the recipe's."""
+
+
 Command = (
     Annotated[RunSettings, tyro.conf.subcommand("run")]
     | Annotated[Status, tyro.conf.subcommand("status")]
     | Annotated[Validate, tyro.conf.subcommand("validate")]
     | Annotated[Recipes, tyro.conf.subcommand("recipes")]
+    | Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
 )
 
 
@@ -77,6 +100,8 @@ def main(
             return _status(command)
         if isinstance(command, Validate):
             return _validate(command)
+        if isinstance(command, Benchmark):
+            return _benchmark(command)
         return _recipes()
     except UserError as error:
         return _fail(str(error), exit_codes.USER)
@@ -129,6 +154,13 @@ def _recipes() -> int:
     width = max(map(len, names))
     for name in names:
         print(f"{name:<{width}}  {recipes.get(name).summary}")
+    return exit_codes.COMPLETE
+
+
+def _benchmark(command: Benchmark) -> int:
+    from pipeline import benchmark
+
+    print(benchmark.measure(**asdict(command)))
     return exit_codes.COMPLETE
 
 

@@ -18,7 +18,7 @@ from engine.export import View, export_asset
 from engine.gang import Gang, SceneRequest
 from engine.guidance import files
 from engine.guidance.pixel import PixelGuidance
-from engine.primitives.grammar import KINDS
+from engine.primitives.grammar import KINDS, Geometry
 from engine.primitives.kinds import NUM_PROPORTIONS
 from engine.primitives.tracer import Lighting, trace
 from engine.showcase import optimise
@@ -56,9 +56,9 @@ def true_outlines(kind: str, views: list[View]) -> np.ndarray:
         position=torch.ones(count, 3), ambient=one, diffuse=0 * one, textureless=0 * one
     )
     traced = trace(
-        kind,
+        Geometry(kind),
         proportions.repeat_interleave(len(views), 0),
-        torch.ones(count, 2, 3),
+        torch.ones(count, Geometry(kind).slots, 3),
         cameras,
         light,
     )

@@ -27,7 +27,7 @@ WIDTH = 16
 def write_tiny_pipeline(
     path: Path,
     *,
-    prediction_type: Literal["epsilon", "v_prediction"] = "epsilon",
+    prediction_type: Literal["epsilon", "v_prediction", "sample"] = "epsilon",
     out_channels: int = 6,
     seed: int = 0,
 ) -> Path:

@@ -29,5 +29,5 @@ class Guidance(Protocol):
     def predict_noise(
         self, x_t: Float[Tensor, "B 3 H W"], t: Int[Tensor, "B"], text: Float[Tensor, "B T D"]
     ) -> Float[Tensor, "B 3 H W"]:
-        """The noise the model believes to be in x_t; no gradient is kept."""
+        """The noise the model believes to be in x_t, differentiable by x_t alone."""
         ...

@@ -1,7 +1,8 @@
 """Pixel-space guidance: DeepFloyd IF and every pipeline directory shaped like it.
 
 IF's U-Net returns 6 channels, the noise and a variance; only the noise is used. Its texts are T5
-embeddings padded to 77 tokens.
+embeddings padded to 77 tokens. A U-Net that predicts v = alpha_t eps - sigma_t x (Salimans and Ho,
+arXiv 2202.00512) is asked for the noise too: eps = alpha_t v + sigma_t x_t.
 """
 
 import copy
@@ -20,6 +21,7 @@ from transformers import AutoTokenizer, T5EncoderModel
 from engine.guidance import files
 
 _MAX_TOKENS = 77
+_PREDICTIONS = ("epsilon", "v_prediction")
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +44,12 @@ class PixelGuidance:
         `dtype` is the U-Net's: by default bf16 on CUDA, and on a CPU whatever is faster there.
         """
         prediction = scheduler.config.prediction_type
-        if prediction != "epsilon":
-            raise ValueError(f"guidance: expected epsilon prediction, got {prediction!r}")
+        if prediction not in _PREDICTIONS:
+            raise ValueError(
+                f"guidance: expected prediction_type {' or '.join(_PREDICTIONS)} in "
+                f"scheduler/scheduler_config.json, got {prediction!r}; give a model of either kind"
+            )
+        self._predicts_v = prediction == "v_prediction"
         self.device = device
         self.size = int(unet.config.sample_size)
         self.alphas_cumprod = scheduler.alphas_cumprod.to(device)
@@ -56,14 +62,22 @@ class PixelGuidance:
 
     @classmethod
     def load(
-        cls, path: str | Path, *, device: torch.device | str, dtype: torch.dtype | None = None
+        cls,
+        path: str | Path,
+        *,
+        device: torch.device | str,
+        dtype: torch.dtype | None = None,
+        compiled: bool = False,
     ) -> "PixelGuidance":
-        """Loads a pipeline directory. Raises ValueError if a file is missing or wrongly shaped."""
+        """Loads a pipeline directory. Raises ValueError if a file is missing or wrongly shaped.
+
+        A compiled U-Net takes a minute before its first answer, once for each number of pictures.
+        """
         path, device = Path(path), torch.device(device)
         files.check(path)
         # On a GPU the weights never exist in full precision, which IF's would not fit in.
         stored = torch.float32 if device.type == "cpu" else dtype or torch.bfloat16
-        return cls(
+        guidance = cls(
             UNet2DConditionModel.from_pretrained(
                 path / "unet", torch_dtype=stored, low_cpu_mem_usage=False
             ),
@@ -73,6 +87,12 @@ class PixelGuidance:
             device=device,
             dtype=dtype,
         )
+        if compiled:
+            # A first convolution from 3 channels makes the compiler give up channels-last for all.
+            guidance._unet = torch.compile(
+                guidance._unet, options={"force_layout_optimization": device.type == "cuda"}
+            )
+        return guidance
 
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> Float[Tensor, "B T D"]:
@@ -94,13 +114,16 @@ class PixelGuidance:
         text = self._text_encoder(tokens.input_ids, attention_mask=tokens.attention_mask)[0]
         return text.float()
 
-    @torch.no_grad()
     def predict_noise(
         self, x_t: Float[Tensor, "B 3 H W"], t: Int[Tensor, "B"], text: Float[Tensor, "B T D"]
     ) -> Float[Tensor, "B 3 H W"]:
-        """The U-Net's noise in float32."""
-        x_t = x_t.to(self.dtype, memory_format=torch.channels_last)
-        return self._unet(x_t, t, text.to(self.dtype)).sample[:, :3].float()
+        """The U-Net's noise in float32; whoever wants no gradient of it says so."""
+        rounded = x_t.to(self.dtype, memory_format=torch.channels_last)
+        prediction = self._unet(rounded, t, text.to(self.dtype)).sample[:, :3].float()
+        if not self._predicts_v:
+            return prediction
+        alpha_squared = self.alphas_cumprod[t][:, None, None, None]
+        return alpha_squared.sqrt() * prediction + (1.0 - alpha_squared).sqrt() * x_t
 
     def _faster_dtype(self) -> torch.dtype:
         """float32 or bfloat16 by measurement: processors with AMX or bf16 units differ by 4x."""

@@ -49,23 +49,24 @@ def chair(p: Points, u: Proportions) -> Slots:
 
 
 def lamp(p: Points, u: Proportions) -> Slots:
-    """A shade on a stand."""
-    low = u(2, 0.06, 0.16)
+    """A shade, its stand and its foot."""
+    low = u(2, 0.14, 0.24)
     shade = cone(p.about(z=0.5 * (low + 0.64)), u(0, 0.4, 0.52), u(1, 0.2, 0.3), 0.5 * (0.64 - low))
-    pole = cylinder(p.about(z=-0.24), u(3, 0.05, 0.075), 0.44)
-    foot = cone(p.about(z=-0.63), u(4, 0.28, 0.38), 0.14, 0.07)
-    return shade, union(pole, foot)
+    pole = cylinder(p.about(z=-0.15), u(3, 0.085, 0.115), 0.45)
+    foot = cone(p.about(z=-0.6), u(4, 0.3, 0.4), 0.16, 0.1)
+    return shade, pole, foot
 
 
 def bed(p: Points, u: Proportions) -> Slots:
-    """A mattress; headboard at -X, footboard, rails and pillow share the accent."""
-    wide, top = u(0, 0.33, 0.4), u(1, -0.06, 0.06)
+    """A mattress; frame with its headboard at -X, footboard and rails; pillow."""
+    wide, top = u(0, 0.33, 0.39), u(1, -0.08, 0.04)
+    high, low = u(2, 0.26, 0.34), u(3, -0.02, 0.1)
     mattress = box(p.about(z=0.5 * (top - 0.26)), 0.54, wide, 0.5 * (top + 0.26), 0.03)
-    head = box(p.about(x=-0.56, z=u(2, -0.06, 0.02)), 0.05, wide + 0.02, 0.33)
-    foot = box(p.about(x=0.56, z=-0.24), 0.045, wide + 0.02, u(3, 0.2, 0.28))
-    rail = box(p.about(z=-0.27), 0.56, wide + 0.01, 0.06)
-    pillow = box(p.about(x=-0.38, z=top + 0.03), 0.13, wide - 0.1, 0.06, 0.04)
-    return mattress, union(head, foot, rail, pillow)
+    head = box(p.about(x=-0.56, z=0.5 * (high - 0.4)), 0.05, wide + 0.03, 0.5 * (high + 0.4))
+    foot = box(p.about(x=0.56, z=0.5 * (low - 0.4)), 0.045, wide + 0.03, 0.5 * (low + 0.4))
+    rail = box(p.about(z=-0.25), 0.56, wide + 0.015, 0.07)
+    pillow = box(p.about(x=-0.35, z=top + 0.05), 0.15, wide - 0.06, 0.09, 0.05)
+    return mattress, union(head, foot, rail), pillow
 
 
 def cup(p: Points, u: Proportions) -> Slots:
@@ -74,7 +75,7 @@ def cup(p: Points, u: Proportions) -> Slots:
     q = p.about(y=-0.14)
     hollow = cylinder(q.about(z=0.14), radius - 0.07, tall)
     body = common(cylinder(q, radius, tall), -hollow)
-    loop = torus(q.about(y=radius).along_x(), u(2, 0.2, 0.27), u(3, 0.055, 0.08))
+    loop = torus(q.about(y=radius).along_x(), u(2, 0.2, 0.27), u(3, 0.07, 0.095))
     return body, common(loop, radius - 0.02 - q.y)
 
 
@@ -103,13 +104,13 @@ def television(p: Points, u: Proportions) -> Slots:
 
 def umbrella(p: Points, u: Proportions) -> Slots:
     """An open canopy; the stick ends in a hook towards +X."""
-    radius = u(0, 0.6, 0.74)
-    base = u(1, -0.06, 0.04)
+    radius, base = u(0, 0.54, 0.68), u(1, 0.06, 0.14)
     lifted = p.about(z=base)
     canopy = common(dome(lifted.about(z=-0.22), radius, 0.04), -lifted.z)
-    thick, low = u(2, 0.04, 0.06), u(3, -0.6, -0.5)
-    stick = cylinder(p.about(z=0.5 * (low + 0.6)), thick, 0.5 * (0.6 - low))
-    hook = torus(p.about(x=0.13, z=low).along_y(), 0.13, thick)
+    tip = base + radius - 0.12
+    thick, low = u(2, 0.06, 0.08), u(3, -0.56, -0.46)
+    stick = cylinder(p.about(z=0.5 * (low + tip)), thick, 0.5 * (tip - low))
+    hook = torus(p.about(x=0.15, z=low).along_y(), 0.15, thick)
     return canopy, union(stick, common(hook, p.z - low))
 
 

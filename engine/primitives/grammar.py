@@ -1,23 +1,19 @@
-"""The language of the embedded world: kinds of objects, their colours, captions and splits.
+"""What the embedded world holds: kinds, parts, colours, and how objects stand together.
 
-A `Spec` names one object: its kind and one colour (the whole object) or two different colours (the
-first for the main part, the second for the accent). A caption is a spec in words:
+A `Spec` names one scene, a `Geometry` the same without its colours:
 
-    Spec("mushroom", ("red",))          "a red mushroom"
-    Spec("mushroom", ("red", "white"))  "a red mushroom with white stem"
+    Spec("mushroom", ("red", "white"))                      an object, colours part by part
+    Spec("cube", ("red", "blue"), "on", "cylinder")         two solids, one colour each
+    Spec("ball", ("green",), count=3)                       solids of one colour in a row
 
-The language is closed: `vocabulary()` holds every word a caption can use, view words included.
+Its words are in `captions`, its split in `splits`. Free of torch.
 """
 
-import hashlib
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
-
-from engine.guidance.prompts import VIEWS
-
-Split = Literal["train", "dev", "test"]
+from typing import NamedTuple
 
 COLOURS: Mapping[str, tuple[float, float, float]] = {
     "red": (0.86, 0.08, 0.08),
@@ -35,144 +31,165 @@ COLOURS: Mapping[str, tuple[float, float, float]] = {
 }
 """Albedo of each colour word, RGB in [0, 1]."""
 
-ACCENTS: Mapping[str, str | None] = {
-    "mushroom": "stem",
-    "house": "roof",
-    "car": "wheels",
-    "table": "legs",
-    "chair": "legs",
-    "lamp": "stand",
-    "tree": "trunk",
-    "rocket": "fins",
-    "snowman": "hat",
-    "hammer": "handle",
-    "umbrella": "handle",
-    "sword": "hilt",
-    "cup": "handle",
-    "bed": "frame",
-    "boat": "sail",
-    "robot": "head",
-    "cake": "icing",
-    "barbell": "bar",
-    "airplane": "wings",
-    "duck": "beak",
-    "teapot": "lid",
-    "television": "screen",
-    "cube": None,
-    "sphere": None,
-    "cylinder": None,
-    "cone": None,
-    "torus": None,
-    "arch": None,
+
+class Part(NamedTuple):
+    """A part of an object that can have a colour of its own."""
+
+    word: str
+    wears: int = 0
+    """Which earlier colour it has while the caption gives it none: 0 the object's, 1 the first
+    part's."""
+
+
+PARTS: Mapping[str, tuple[Part, ...]] = {
+    "mushroom": (Part("stem"),),
+    "house": (Part("roof"),),
+    "car": (Part("wheels"), Part("roof")),
+    "table": (Part("legs"),),
+    "chair": (Part("legs"),),
+    "lamp": (Part("stand"), Part("foot", wears=1)),
+    "tree": (Part("trunk"),),
+    "rocket": (Part("fins"), Part("nose")),
+    "snowman": (Part("hat"), Part("base")),
+    "hammer": (Part("handle"),),
+    "umbrella": (Part("handle"),),
+    "sword": (Part("hilt"),),
+    "cup": (Part("handle"),),
+    "bed": (Part("frame"), Part("pillow", wears=1)),
+    "boat": (Part("sail"),),
+    "robot": (Part("head"), Part("legs")),
+    "cake": (Part("icing"), Part("top")),
+    "barbell": (Part("bar"),),
+    "airplane": (Part("wings"), Part("tail", wears=1)),
+    "duck": (Part("beak"),),
+    "teapot": (Part("lid"),),
+    "television": (Part("screen"),),
+    "cube": (),
+    "ball": (),
+    "cylinder": (),
+    "cone": (),
+    "torus": (),
+    "arch": (),
 }
-"""Each kind and the word for its second coloured part; None where the object is of one piece."""
+"""Each kind and its parts beyond the first; none where the object is of one piece."""
 
-KINDS: tuple[str, ...] = tuple(ACCENTS)
+KINDS: tuple[str, ...] = tuple(PARTS)
 
-_SPLIT_SALT = "dreambatch primitives 1"
-_TEST_SHARE = 0.27
-_DEV_SHARE = 0.08
+SOLIDS: tuple[str, ...] = ("cube", "ball", "cylinder", "cone", "torus")
+"""Kinds that stand together with others."""
+
+BASES: tuple[str, ...] = ("cube", "cylinder")
+"""Solids with a flat top, on which another can stand."""
+
+RELATIONS: tuple[str, ...] = ("on", "next to")
+"""The first solid on the second; the first at the left (+Y) of the second."""
+
+COUNTS: Mapping[int, str] = {2: "two", 3: "three", 4: "four"}
+"""How many equal solids stand in a row along Y."""
+
+
+class Geometry(NamedTuple):
+    """What a scene shows, whatever its colours."""
+
+    kind: str
+    relation: str = ""
+    """One of `RELATIONS`, or nothing."""
+    other: str = ""
+    """The second solid of a relation."""
+    count: int = 1
+
+    @property
+    def slots(self) -> int:
+        """How many colours the scene can tell apart."""
+        return 2 if self.relation else 1 + (len(PARTS[self.kind]) if self.count == 1 else 0)
+
+
+@cache
+def geometries() -> tuple[Geometry, ...]:
+    """Every geometry of the world, in a fixed order: objects, relations, counts.
+
+    "next to" is the same from either side, so each pair of kinds occurs in one order only.
+    """
+    objects = [Geometry(kind) for kind in KINDS]
+    on = [Geometry(kind, "on", base) for base in BASES for kind in SOLIDS]
+    beside = [Geometry(a, "next to", b) for a, b in itertools.combinations(SOLIDS, 2)]
+    rows = [Geometry(kind, count=count) for count in COUNTS for kind in SOLIDS]
+    return (*objects, *on, *beside, *rows)
 
 
 @dataclass(frozen=True, order=True)
 class Spec:
-    """One object of the world: its kind and its one or two colours."""
+    """One scene of the world: a geometry and its different colours, as many as are named."""
 
     kind: str
     colours: tuple[str, ...]
+    relation: str = ""
+    other: str = ""
+    count: int = 1
 
     def __post_init__(self) -> None:
-        if self.kind not in ACCENTS:
-            raise ValueError(f"unknown kind {self.kind!r}; expected one of {', '.join(KINDS)}")
+        if self.geometry not in _known_geometries():
+            raise ValueError(
+                f"unknown geometry {tuple(self.geometry)!r}; expected one of the kinds "
+                f"{', '.join(KINDS)}, or solids ({', '.join(SOLIDS)}) in one of the relations "
+                f"{', '.join(RELATIONS)} or 2 to 4 in a row"
+            )
         for colour in self.colours:
             if colour not in COLOURS:
                 raise ValueError(f"unknown colour {colour!r}; expected one of {', '.join(COLOURS)}")
-        limit = 1 if ACCENTS[self.kind] is None else 2
-        if not 1 <= len(self.colours) <= limit or len(set(self.colours)) < len(self.colours):
+        most = self.geometry.slots
+        least = 2 if self.relation else 1
+        if not least <= len(self.colours) <= most or len(set(self.colours)) < len(self.colours):
             raise ValueError(
-                f"a {self.kind} takes 1 to {limit} different colours, got {self.colours!r}"
+                f"{self.geometry.kind} takes {least} to {most} different colours, "
+                f"got {self.colours!r}"
             )
 
     @property
-    def accent(self) -> str | None:
-        """The word for the second part where it has a colour of its own, else None."""
-        return ACCENTS[self.kind] if len(self.colours) == 2 else None
+    def geometry(self) -> Geometry:
+        """The scene without its colours."""
+        return Geometry(self.kind, self.relation, self.other, self.count)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The words of the parts that have a colour of their own, beyond the first."""
+        if self.relation or self.count > 1:
+            return ()
+        return tuple(part.word for part in PARTS[self.kind][: len(self.colours) - 1])
+
+    @property
+    def slot_colours(self) -> tuple[str, ...]:
+        """The colour of each slot of the geometry, parts without a colour of their own included."""
+        found = list(self.colours)
+        if not self.relation and self.count == 1:
+            for part in PARTS[self.kind][len(found) - 1 :]:
+                found.append(found[part.wears])
+        return tuple(found)
 
     def swapped(self) -> "Spec":
-        """The same object with its two colours exchanged; itself when it has only one."""
-        return Spec(self.kind, self.colours[::-1])
+        """The scene with its first two colours exchanged; itself when it has only one."""
+        colours = (*self.colours[1::-1], *self.colours[2:])
+        return Spec(self.kind, colours, self.relation, self.other, self.count)
+
+    def recoloured(self, slot: int, colour: str) -> "Spec":
+        """The scene with another colour in one slot, which must not be in use elsewhere."""
+        colours = (*self.colours[:slot], colour, *self.colours[slot + 1 :])
+        return Spec(self.kind, colours, self.relation, self.other, self.count)
 
 
-def _article(word: str) -> str:
-    return "an" if word[0] in "aeiou" else "a"
-
-
-def caption(spec: Spec) -> str:
-    """The spec in words: "an orange mushroom with white stem"."""
-    main = f"{_article(spec.colours[0])} {spec.colours[0]} {spec.kind}"
-    return main if spec.accent is None else f"{main} with {spec.colours[1]} {spec.accent}"
-
-
-def colourless_caption(spec: Spec) -> str:
-    """The kind alone in words: "an umbrella"."""
-    return f"{_article(spec.kind)} {spec.kind}"
+@cache
+def _known_geometries() -> frozenset[Geometry]:
+    return frozenset(geometries())
 
 
 @cache
 def specs() -> tuple[Spec, ...]:
-    """Every object of the world, in a fixed order: each kind in one colour, then in two."""
+    """Every scene of the world, in a fixed order: by geometry, then by number of colours."""
     found: list[Spec] = []
-    for kind, accent in ACCENTS.items():
-        found += [Spec(kind, (colour,)) for colour in COLOURS]
-        if accent is not None:
-            found += [Spec(kind, (a, b)) for a in COLOURS for b in COLOURS if a != b]
+    for geometry in geometries():
+        for number in range(2 if geometry.relation else 1, geometry.slots + 1):
+            for colours in itertools.permutations(COLOURS, number):
+                found.append(
+                    Spec(geometry.kind, colours, geometry.relation, geometry.other, geometry.count)
+                )
     return tuple(found)
-
-
-@cache
-def _by_caption() -> Mapping[str, Spec]:
-    return {caption(spec): spec for spec in specs()}
-
-
-def parse(text: str) -> Spec:
-    """The spec whose caption this is, view words allowed: the inverse of `caption`.
-
-    Raises ValueError for a sentence outside the grammar.
-    """
-    words = text
-    for view in VIEWS:
-        words = words.removesuffix(f", {view}")
-    spec = _by_caption().get(words)
-    if spec is None:
-        raise ValueError(
-            f"{text!r} is not a caption of the embedded world; expected a sentence like "
-            f"{caption(Spec('mushroom', ('red', 'white')))!r}"
-        )
-    return spec
-
-
-def _share(text: str) -> float:
-    digest = hashlib.sha256(f"{_SPLIT_SALT}: {text}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def split(spec: Spec) -> Split:
-    """Which split a spec belongs to, fixed for ever by a hash of its caption."""
-    share = _share(caption(spec))
-    if share < _TEST_SHARE:
-        return "test"
-    return "dev" if share < _TEST_SHARE + _DEV_SHARE else "train"
-
-
-@cache
-def specs_of(name: Split) -> tuple[Spec, ...]:
-    """All specs of one split, in the order of `specs`."""
-    return tuple(spec for spec in specs() if split(spec) == name)
-
-
-@cache
-def vocabulary() -> tuple[str, ...]:
-    """Every word and mark of every caption, sorted."""
-    texts = [caption(spec) for spec in specs()] + [colourless_caption(spec) for spec in specs()]
-    words = {word for text in [*texts, *VIEWS] for word in text.split()}
-    return tuple(sorted(words | {","}))

@@ -5,27 +5,20 @@ recipes inside them. They follow DreamFusion (arXiv 2209.14988, 3.2 and A.2), le
 object that fits a sphere of radius 0.84. Angles in degrees, lengths in scene units.
 """
 
-from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from engine.cameras import Cameras, focal_of, look_at, orbit_position
 from engine.guidance.prompts import view_word, with_view
-from engine.primitives.grammar import (
-    ACCENTS,
-    COLOURS,
-    KINDS,
-    Spec,
-    Split,
-    caption,
-    colourless_caption,
-    specs_of,
-)
+from engine.primitives.captions import colourless_forms, forms
+from engine.primitives.grammar import COLOURS, Geometry, Spec, geometries, specs
 from engine.primitives.kinds import NUM_PROPORTIONS
-from engine.primitives.tracer import Lighting, trace
+from engine.primitives.splits import Split, probabilities, specs_of
+from engine.primitives.tracer import CHUNK, Lighting, trace
 
 SIZE = 64
 ELEVATION_DEG = (-10.0, 90.0)
@@ -46,13 +39,12 @@ SOFT_AMBIENT = (0.3, 0.5)
 """Ambient of half the shaded pictures, diffuse = 1 - ambient; the other half has HARD_AMBIENT."""
 HARD_AMBIENT = 0.1
 
-ONE_PIECE_WEIGHT = 0.6
-"""How often a kind of one piece is drawn, relative to a kind of two parts."""
-ONE_COLOUR_SHARE = 0.2
-"""How often an object of two parts wears one colour."""
-
-_CHUNK = {"cuda": 512, "cpu": 2}
-"""Pictures traced at once: on the CPU few enough for the cache, on a GPU enough to fill it."""
+CANONICAL_SHARE = 0.5
+"""How often a caption has its canonical form; else any of the others, evenly."""
+VIEW_SHARE = 0.85
+"""How often a caption says from where the camera looks."""
+COLOURLESS_SHARE = 0.75
+"""How often the caption of a textureless picture names no colour."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,21 +52,28 @@ class Draws:
     """Everything random about N pictures, on one device."""
 
     spec: Int[Tensor, "N"]
-    """Index into the split's specs."""
+    """Index into the specs drawn from, those of `_choice`."""
     proportions: Float[Tensor, "N K"]
     azimuth_deg: Float[Tensor, "N"]
     elevation_deg: Float[Tensor, "N"]
     cameras: Cameras
     lighting: Lighting
+    wording: Float[Tensor, "N 3"]
+    """Uniform draws that choose the caption: its form, its view word, whether it names colours."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Rendered pictures with straight alpha and their captions, view words included."""
+    """Rendered pictures with straight alpha, and the words over them."""
 
     rgba: UInt8[Tensor, "N 4 h w"]
     captions: list[str]
+    """Any form of the scene's caption, most with a view word."""
     specs: list[Spec]
+    azimuth_deg: Float[Tensor, "N"]
+    elevation_deg: Float[Tensor, "N"]
+    is_textureless: Bool[Tensor, "N"]
+    """Whether the picture shows the shape in white."""
 
 
 def _uniform(count: int, bounds: tuple[float, float], generator: torch.Generator) -> Tensor:
@@ -128,51 +127,50 @@ def sample_lighting(cameras: Cameras, generator: torch.Generator) -> Lighting:
     )
 
 
-def spec_weights(split: Split) -> Float[Tensor, "specs"]:
-    """How often each spec of a split is drawn: kinds evenly, then one or two colours."""
-    count = Counter((spec.kind, len(spec.colours)) for spec in specs_of(split))
-    weights: list[float] = []
-    for spec in specs_of(split):
-        is_single = len(spec.colours) == 1
-        share = ONE_COLOUR_SHARE if is_single else 1.0 - ONE_COLOUR_SHARE
-        weight = ONE_PIECE_WEIGHT if ACCENTS[spec.kind] is None else share
-        weights.append(weight / count[spec.kind, len(spec.colours)])
-    return torch.tensor(weights)
+def _choice(split: Split | None) -> tuple[Spec, ...]:
+    return specs() if split is None else specs_of(split)
 
 
 def sample_draws(
-    count: int, seed: int, device: torch.device | str, split: Split = "train", size: int = SIZE
+    count: int,
+    seed: int,
+    device: torch.device | str,
+    split: Split | None = "train",
+    size: int = SIZE,
 ) -> Draws:
     """Everything random about `count` pictures of one split; a pure function of the seed."""
     generator = torch.Generator(device=device).manual_seed(seed)
     azimuth = _uniform(count, (0.0, 360.0), generator)
     elevation = sample_elevation(count, generator)
     cameras = sample_cameras(azimuth, elevation, generator, size)
+    weights = torch.tensor(probabilities(split), device=device)
     return Draws(
-        spec=spec_weights(split)
-        .to(device)
-        .multinomial(count, replacement=True, generator=generator),
+        spec=weights.multinomial(count, replacement=True, generator=generator),
         proportions=torch.rand(count, NUM_PROPORTIONS, generator=generator, device=device),
         azimuth_deg=azimuth,
         elevation_deg=elevation,
         cameras=cameras,
         lighting=sample_lighting(cameras, generator),
+        wording=torch.rand(count, 3, generator=generator, device=device),
     )
 
 
 def palette(spec: Spec) -> list[tuple[float, float, float]]:
-    """Albedo of the main part and of the accent; the same twice for a one-coloured object."""
-    return [COLOURS[spec.colours[0]], COLOURS[spec.colours[-1]]]
+    """Albedo of each slot of the scene's geometry."""
+    return [COLOURS[colour] for colour in spec.slot_colours]
 
 
 def _draw_some(
-    kind: str, draws: Draws, palettes: Float[Tensor, "N 2 3"], rows: Int[Tensor, "n"]
+    geometry: Geometry,
+    draws: Draws,
+    palettes: Float[Tensor, "n slots 3"],
+    rows: Int[Tensor, "n"],
 ) -> UInt8[Tensor, "n 4 h w"]:
     lights, cameras = draws.lighting, draws.cameras
     traced = trace(
-        kind,
+        geometry,
         draws.proportions[rows],
-        palettes[rows],
+        palettes,
         Cameras(c2w=cameras.c2w[rows], focal=cameras.focal[rows], size=cameras.size),
         Lighting(
             position=lights.position[rows],
@@ -185,7 +183,15 @@ def _draw_some(
     return (rgba.clamp(0, 1) * 255.0).round().to(torch.uint8).permute(0, 3, 1, 2)
 
 
-def _captions(draws: Draws, specs: list[Spec]) -> list[str]:
+def _worded(found: tuple[str, ...], draw: float) -> str:
+    """One of several forms: the first for `CANONICAL_SHARE` of draws in [0, 1), else any other."""
+    if draw < CANONICAL_SHARE:
+        return found[0]
+    rest = (draw - CANONICAL_SHARE) / (1.0 - CANONICAL_SHARE)
+    return found[1 + int(rest * (len(found) - 1))]
+
+
+def _captions(draws: Draws, drawn: list[Spec]) -> Iterator[str]:
     """Each picture's words; of four textureless pictures three lose their colours.
 
     A coloured caption over a white object is a lie that score distillation may tell itself (its
@@ -193,36 +199,57 @@ def _captions(draws: Draws, specs: list[Spec]) -> list[str]:
     """
     azimuth, elevation = draws.azimuth_deg.tolist(), draws.elevation_deg.tolist()
     textureless = draws.lighting.textureless.tolist()
-    found: list[str] = []
-    for row, spec in enumerate(specs):
-        is_plain = textureless[row] > 0 and row % 4 != 0
-        words = colourless_caption(spec) if is_plain else caption(spec)
-        found.append(with_view(words, view_word(azimuth[row], elevation[row])))
+    for row, (form, view, colours) in enumerate(draws.wording.tolist()):
+        spec = drawn[row]
+        is_colourless = textureless[row] > 0 and colours < COLOURLESS_SHARE
+        found = colourless_forms(spec.geometry) if is_colourless else forms(spec)
+        words = _worded(found, form)
+        if view < VIEW_SHARE:
+            words = with_view(words, view_word(azimuth[row], elevation[row]))
+        yield words
+
+
+def _rows_by_geometry(drawn: list[Spec]) -> dict[Geometry, list[int]]:
+    found: dict[Geometry, list[int]] = {geometry: [] for geometry in geometries()}
+    for row, spec in enumerate(drawn):
+        found[spec.geometry].append(row)
     return found
 
 
 @torch.no_grad()
-def render(draws: Draws, split: Split = "train") -> Pictures:
-    """Draw the pictures, kind by kind in chunks that fit the device's cache."""
-    choice, device = specs_of(split), draws.spec.device
-    specs = [choice[index] for index in draws.spec.tolist()]
-    palettes = torch.tensor([palette(spec) for spec in specs], device=device)
-    kinds = torch.tensor([KINDS.index(spec.kind) for spec in specs], device=device)
+def render(draws: Draws, split: Split | None = "train") -> Pictures:
+    """Draw the pictures, geometry by geometry in chunks that fit the device."""
+    choice, device = _choice(split), draws.spec.device
+    drawn = [choice[index] for index in draws.spec.tolist()]
     size = draws.cameras.size
-    rgba = torch.empty(len(specs), 4, size, size, dtype=torch.uint8, device=device)
-    for number, kind in enumerate(KINDS):
-        for rows in (kinds == number).nonzero()[:, 0].split(_CHUNK.get(device.type, 2)):
-            if len(rows):
-                rgba[rows] = _draw_some(kind, draws, palettes, rows)
-    return Pictures(rgba=rgba, captions=_captions(draws, specs), specs=specs)
+    rgba = torch.empty(len(drawn), 4, size, size, dtype=torch.uint8, device=device)
+    for geometry, rows in _rows_by_geometry(drawn).items():
+        if not rows:
+            continue
+        palettes = torch.tensor([palette(drawn[row]) for row in rows], device=device)
+        chunk = CHUNK[device.type]
+        index = torch.tensor(rows, device=device)
+        for some, wears in zip(index.split(chunk), palettes.split(chunk), strict=True):
+            rgba[some] = _draw_some(geometry, draws, wears, some)
+    return Pictures(
+        rgba=rgba,
+        captions=list(_captions(draws, drawn)),
+        specs=drawn,
+        azimuth_deg=draws.azimuth_deg,
+        elevation_deg=draws.elevation_deg,
+        is_textureless=draws.lighting.textureless > 0,
+    )
 
 
 def render_pictures(
     count: int,
     seed: int,
     device: torch.device | str = "cpu",
-    split: Split = "train",
+    split: Split | None = "train",
     size: int = SIZE,
 ) -> Pictures:
-    """`count` random pictures of a split; a pure function of the seed on one device."""
+    """`count` random pictures of a split, of all splits for None; pure in the seed on one device.
+
+    Rendered at `size` x `size` pixels, scenes as often as `splits.probabilities` says.
+    """
     return render(sample_draws(count, seed, device, split, size), split)

@@ -1,6 +1,5 @@
 """How well a teacher draws: a sheet of samples, and whether it binds colours to parts."""
 
-import random
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,10 +9,11 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor
 
-from engine.guidance.prompts import VIEWS, with_view
+from engine.guidance.prompts import VIEWS, view_word, with_view
 from engine.primitives.backgrounds import composite
-from engine.primitives.grammar import Split, caption, specs_of
+from engine.primitives.captions import caption
 from engine.primitives.pictures import Pictures
+from engine.primitives.splits import Split, choose
 from engine.primitives.teacher import Teacher, build_scheduler, encode, tokenize
 
 
@@ -21,7 +21,7 @@ def _precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
-def _epsilon(
+def _velocity(
     teacher: Teacher,
     x: Float[Tensor, "B 3 h w"],
     t: Int[Tensor, "B"],
@@ -34,7 +34,7 @@ def _epsilon(
 def sample(
     teacher: Teacher, captions: list[str], seed: int, steps: int = 50, guidance: float = 4.0
 ) -> Float[Tensor, "B 3 h w"]:
-    """Pictures in [-1, 1] by DDIM; guided epsilon = uncond + guidance (cond - uncond)."""
+    """Pictures in [-1, 1] by DDIM; guided v = uncond + guidance (cond - uncond)."""
     device = teacher.unet.device
     # from_config is annotated with a tuple that it returns only when asked to.
     scheduler = cast(Any, DDIMScheduler.from_config(build_scheduler().config))
@@ -47,16 +47,15 @@ def sample(
         text = encode(teacher.text_encoder, tokens)
         for t in scheduler.timesteps:
             time = t.to(device).expand(2 * len(x))
-            cond, uncond = _epsilon(teacher, torch.cat([x, x]), time, text).chunk(2)
+            cond, uncond = _velocity(teacher, torch.cat([x, x]), time, text).chunk(2)
             guess = uncond + guidance * (cond - uncond)
             x = scheduler.step(guess, int(t), x).prev_sample
     return x.clamp(-1.0, 1.0)
 
 
 def sheet_captions(split: Split, count: int, seed: int) -> list[str]:
-    """Captions of `count` random specs of a split."""
-    chosen = random.Random(seed).sample(specs_of(split), count)
-    return [caption(spec) for spec in chosen]
+    """Captions of `count` random scenes of a split."""
+    return [caption(spec) for spec in choose(split, count, seed)]
 
 
 def write_sheet(teacher: Teacher, captions: list[str], path: Path, seed: int) -> None:
@@ -69,38 +68,45 @@ def write_sheet(teacher: Teacher, captions: list[str], path: Path, seed: int) ->
     Image.fromarray(pixels.cpu().numpy()).save(path)
 
 
-@torch.no_grad()
-def binding(
-    teacher: Teacher, pictures: Pictures, seed: int, time: tuple[int, int] = (400, 900)
-) -> Bool[Tensor, "N"]:
-    """Whether each two-coloured picture is explained better by its caption than by its swap.
-
-    Both captions predict the same noise at the same time; the smaller error wins. Pictures of one
-    colour, or with a colourless caption, are left out; N counts the others.
-    """
-    device = teacher.unet.device
+def _own_and_swapped(pictures: Pictures) -> tuple[list[int], list[str], list[str]]:
+    """Rows of several colours, their captions, and the captions with two colours exchanged."""
     rows = [
         row
         for row, spec in enumerate(pictures.specs)
-        if len(spec.colours) == 2 and pictures.captions[row].startswith(caption(spec))
+        if len(spec.colours) > 1 and not pictures.is_textureless[row]
     ]
-    true = [pictures.captions[row] for row in rows]
-    swapped = [
-        pictures.captions[row].replace(
-            caption(pictures.specs[row]), caption(pictures.specs[row].swapped())
-        )
+    views = [
+        view_word(float(pictures.azimuth_deg[row]), float(pictures.elevation_deg[row]))
         for row in rows
     ]
+    pairs = [(pictures.specs[row], view) for row, view in zip(rows, views, strict=True)]
+    own = [with_view(caption(spec), view) for spec, view in pairs]
+    return rows, own, [with_view(caption(spec.swapped()), view) for spec, view in pairs]
+
+
+@torch.no_grad()
+def binding(
+    teacher: Teacher, pictures: Pictures, seed: int, time: tuple[int, int] = (800, 980)
+) -> Bool[Tensor, "N"]:
+    """Whether each picture of several colours is explained better by its caption than by its swap.
+
+    Both captions predict v of the same noised picture, at a time when the caption is needed (see
+    `engine.primitives.teacher.NOISE_SHIFT`); the smaller error wins. Pictures of one colour and
+    textureless ones are left out; N counts the others.
+    """
+    device = teacher.unet.device
+    rows, own, swapped = _own_and_swapped(pictures)
     generator = torch.Generator().manual_seed(seed)
     x = composite(pictures.rgba[rows].to(device))
     t = torch.randint(*time, (len(rows),), generator=generator).to(device)
     noise = torch.randn(x.shape, generator=generator).to(device)
     a = build_scheduler().alphas_cumprod.to(device)[t][:, None, None, None]
     noisy = a.sqrt() * x + (1.0 - a).sqrt() * noise
+    velocity = a.sqrt() * noise - (1.0 - a).sqrt() * x
     errors: list[Tensor] = []
     with _precision(device):
-        for texts in (true, swapped):
+        for texts in (own, swapped):
             tokens = tokenize(teacher.tokenizer, texts).to(device)
-            guess = _epsilon(teacher, noisy, t, encode(teacher.text_encoder, tokens))
-            errors.append((guess - noise).square().mean(dim=(1, 2, 3)))
+            guess = _velocity(teacher, noisy, t, encode(teacher.text_encoder, tokens))
+            errors.append((guess - velocity).square().mean(dim=(1, 2, 3)))
     return errors[0] < errors[1]

@@ -6,8 +6,11 @@ from torch import Tensor
 
 from engine.primitives.solids import Points
 
+BOUND = 0.84
+"""Radius of the sphere around the origin that holds every object."""
+
 Slots = tuple[Tensor, ...]
-"""Distances "B P" to the pieces of the first colour, then to those of the second."""
+"""Distances "B P" to the pieces of each colour slot, in the order of the geometry's colours."""
 
 
 class Proportions:

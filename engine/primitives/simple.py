@@ -1,7 +1,8 @@
-"""Simple bodies and things that grow, melt or are eaten."""
+"""Single solids, an arch, and things that grow, melt or are eaten."""
 
 from collections.abc import Callable
 
+from engine.primitives.blocks import BLOCKS, Block
 from engine.primitives.shape import Proportions, Slots
 from engine.primitives.solids import (
     Points,
@@ -12,36 +13,13 @@ from engine.primitives.solids import (
     ellipsoid,
     limb,
     sphere,
-    torus,
     union,
 )
 
 
-def cube(p: Points, u: Proportions) -> Slots:
-    """A cube."""
-    half = u(0, 0.38, 0.47)
-    return (box(p, half, half, half, 0.02),)
-
-
-def ball(p: Points, u: Proportions) -> Slots:
-    """A sphere."""
-    return (sphere(p, u(0, 0.52, 0.72)),)
-
-
-def pillar(p: Points, u: Proportions) -> Slots:
-    """A cylinder."""
-    return (cylinder(p, u(0, 0.3, 0.48), u(1, 0.42, 0.62)),)
-
-
-def pointed_cone(p: Points, u: Proportions) -> Slots:
-    """A cone."""
-    half = u(1, 0.5, 0.62)
-    return (cone(p, u(0, 0.4, 0.54), 0.0, half),)
-
-
-def ring(p: Points, u: Proportions) -> Slots:
-    """A lying torus."""
-    return (torus(p, u(0, 0.42, 0.54), u(1, 0.15, 0.24)),)
+def _alone(block: Callable[[Proportions], Block]) -> Callable[[Points, Proportions], Slots]:
+    """A block as an object of one piece."""
+    return lambda p, u: (block(u).distance(p),)
 
 
 def arch(p: Points, u: Proportions) -> Slots:
@@ -84,11 +62,9 @@ def tree(p: Points, u: Proportions) -> Slots:
 
 
 def snowman(p: Points, u: Proportions) -> Slots:
-    """Three snowballs; hat, nose and buttons share the accent."""
+    """Head and middle, hat, lowest ball; nose and buttons wear the colour of the hat."""
     low, middle, head = u(0, 0.34, 0.4), u(1, 0.24, 0.29), u(2, 0.17, 0.21)
-    snow = union(
-        sphere(p.about(z=-0.38), low), sphere(p.about(z=0.08), middle), sphere(p.about(z=0.4), head)
-    )
+    snow = union(sphere(p.about(z=0.08), middle), sphere(p.about(z=0.4), head))
     hat = union(
         cylinder(p.about(z=0.53), head + u(3, 0.06, 0.1), 0.03),
         cylinder(p.about(z=0.65), u(4, 0.12, 0.16), 0.12),
@@ -97,11 +73,11 @@ def snowman(p: Points, u: Proportions) -> Slots:
     buttons = union(
         sphere(p.about(x=middle, z=0.1), 0.05), sphere(p.about(x=low - 0.02, z=-0.28), 0.055)
     )
-    return snow, union(hat, nose, buttons)
+    return snow, union(hat, nose, buttons), sphere(p.about(z=-0.38), low)
 
 
 def duck(p: Points, u: Proportions) -> Slots:
-    """Body, head and raised tail; beak and eyes share the accent."""
+    """Body, head and raised tail; the eyes wear the colour of the beak."""
     head = u(0, 0.22, 0.27)
     body = ellipsoid(
         p.about(x=-0.04, z=-0.26), u(1, 0.44, 0.52), u(2, 0.32, 0.38), u(3, 0.28, 0.34)
@@ -109,30 +85,26 @@ def duck(p: Points, u: Proportions) -> Slots:
     neck = limb(p, (0.22, 0.0, -0.2), (0.27, 0.0, 0.25), 0.15)
     tail = cone(p.about(x=-0.55, z=-0.06).along_x(), 0.04, 0.18, 0.16)
     skull = sphere(p.about(x=0.27, z=0.32), head)
-    beak = box(p.about(x=0.27 + head + 0.06, z=0.27), 0.12, 0.11, 0.045, 0.03)
+    beak = box(p.about(x=0.27 + head + 0.06, z=0.27), 0.16, 0.15, 0.07, 0.05)
     both = p.mirrored(y=True).about(x=0.27 + 0.72 * head, y=0.58 * head, z=0.32 + 0.42 * head)
-    return union(body, neck, tail, skull), union(beak, sphere(both, 0.05))
+    return union(body, neck, tail, skull), union(beak, sphere(both, 0.06))
 
 
 def cake(p: Points, u: Proportions) -> Slots:
-    """Two tiers, each under icing, and a candle."""
+    """Lower tier, icing on both with a candle, upper tier."""
     wide, narrow, rim = u(0, 0.54, 0.64), u(1, 0.3, 0.4), u(2, -0.1, 0.0)
-    low = cylinder(p.about(z=0.5 * (rim - 0.45)), wide, 0.5 * (rim + 0.45))
-    high = cylinder(p.about(z=rim + 0.17), narrow, 0.16)
+    low = cylinder(p.about(z=0.5 * (rim - 0.52)), wide, 0.5 * (rim + 0.52))
+    high = cylinder(p.about(z=rim + 0.17), narrow, 0.17)
     icing = union(
-        cylinder(p.about(z=rim), wide + 0.03, 0.06),
+        cylinder(p.about(z=rim), wide + 0.03, 0.05),
         cylinder(p.about(z=rim + 0.32), narrow + 0.03, 0.055),
         cylinder(p.about(z=rim + 0.5), 0.05, 0.17),
     )
-    return union(low, high), icing
+    return low, icing, high
 
 
 SHAPES: dict[str, Callable[[Points, Proportions], Slots]] = {
-    "cube": cube,
-    "sphere": ball,
-    "cylinder": pillar,
-    "cone": pointed_cone,
-    "torus": ring,
+    **{kind: _alone(block) for kind, block in BLOCKS.items()},
     "arch": arch,
     "mushroom": mushroom,
     "tree": tree,

@@ -28,6 +28,10 @@ class Points(NamedTuple):
         """The same points seen from a centre (x, y, z)."""
         return Points(self.x - x, self.y - y, self.z - z)
 
+    def scaled(self, size: Size) -> "Points":
+        """The same points in units of `size`, in which distances to them come out as well."""
+        return Points(self.x / size, self.y / size, self.z / size)
+
     def along_x(self) -> "Points":
         """Axes renamed so that a solid built around z stands around x."""
         return Points(self.y, self.z, self.x)

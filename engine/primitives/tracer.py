@@ -1,6 +1,6 @@
-"""Sphere tracing of a batch of objects of one kind: colour, alpha, depth and normals.
+"""Sphere tracing of a batch of scenes of one geometry: colour, alpha, depth and normals.
 
-Legend: B objects, P rays of each; t is the distance along a unit ray. A ray advances by the signed
+Legend: B scenes, P rays of each; t is the distance along a unit ray. A ray advances by the signed
 distance (Hart 1996) until it is within `HIT` of a surface or has left the bounding sphere. Within
 this file vectors are component-major, "B 3 P", so that each component lies together in memory.
 Rays are traced at `SUPERSAMPLING` times the picture's size and averaged, so alpha is the covered
@@ -15,7 +15,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from engine.cameras import Cameras, rays, z_scale
-from engine.primitives.kinds import BOUND, slots
+from engine.primitives.grammar import Geometry
+from engine.primitives.kinds import slots
+from engine.primitives.shape import BOUND
 from engine.primitives.solids import Points, union
 
 MAX_STEPS = 48
@@ -26,13 +28,16 @@ HIT = 2e-3
 
 SUPERSAMPLING = 2
 
+CHUNK = {"cuda": 512, "cpu": 2}
+"""Pictures to trace at once: on the CPU few enough for the cache, on a GPU enough to fill it."""
+
 _NORMAL_STEP = 1e-3
 _COMPACT_EVERY = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lighting:
-    """One point light an object: rho (ambient + diffuse max(0, n.l)), DreamFusion eq. 3.
+    """One point light a scene: rho (ambient + diffuse max(0, n.l)), DreamFusion eq. 3.
 
     Albedo alone is ambient 1, diffuse 0; a textureless picture has rho = 1.
     """
@@ -55,10 +60,10 @@ class Traced:
 
 
 def _nearest(
-    kind: str, xyz: Float[Tensor, "B 3 P"], proportions: Float[Tensor, "B K"]
+    geometry: Geometry, xyz: Float[Tensor, "B 3 P"], proportions: Float[Tensor, "B K"]
 ) -> Float[Tensor, "B P"]:
-    """Distance to the whole object."""
-    return union(*slots(kind, Points(*xyz.unbind(1)), proportions))
+    """Distance to the whole scene."""
+    return union(*slots(geometry, Points(*xyz.unbind(1)), proportions))
 
 
 def _chord(
@@ -73,7 +78,7 @@ def _chord(
 
 
 def _advance(
-    kind: str,
+    geometry: Geometry,
     proportions: Float[Tensor, "B K"],
     origin: Float[Tensor, "B 3 P"],
     direction: Float[Tensor, "B 3 P"],
@@ -83,7 +88,7 @@ def _advance(
     """A few steps of sphere tracing; returns t and the distance found last."""
     gap = torch.zeros_like(t)
     for _ in range(steps):
-        gap = _nearest(kind, origin + t[:, None] * direction, proportions)
+        gap = _nearest(geometry, origin + t[:, None] * direction, proportions)
         t = t + torch.where(gap < HIT, 0.0, gap)
     return t, gap
 
@@ -105,7 +110,7 @@ def _active_first(active: Bool[Tensor, "B P"]) -> Int[Tensor, "B Q"]:
 
 
 def march(
-    kind: str,
+    geometry: Geometry,
     proportions: Float[Tensor, "B K"],
     origin: Float[Tensor, "B 3 P"],
     direction: Float[Tensor, "B 3 P"],
@@ -125,7 +130,7 @@ def march(
         steps = min(_COMPACT_EVERY, MAX_STEPS - done)
         here = [_select(values, index) for values in (origin, direction, t, leave)]
         is_under_way = _select(active, index)
-        t_here, gap = _advance(kind, proportions, here[0], here[1], here[2], steps)
+        t_here, gap = _advance(geometry, proportions, here[0], here[1], here[2], steps)
         is_inside = is_under_way & (t_here <= here[3])
         hit = is_inside & (gap < HIT)
         found = found.scatter(1, index, torch.where(hit, t_here, _select(found, index)))
@@ -136,7 +141,7 @@ def march(
 
 
 def _normals(
-    kind: str, proportions: Float[Tensor, "B K"], surface: Float[Tensor, "B 3 P"]
+    geometry: Geometry, proportions: Float[Tensor, "B K"], surface: Float[Tensor, "B 3 P"]
 ) -> Float[Tensor, "B 3 P"]:
     """Unit gradient of the distance, by differences at the corners of a tetrahedron."""
     corners = torch.tensor(
@@ -145,7 +150,7 @@ def _normals(
     )
     gradient = torch.zeros_like(surface)
     for corner in corners[:, :, None]:
-        gap = _nearest(kind, surface + _NORMAL_STEP * corner, proportions)
+        gap = _nearest(geometry, surface + _NORMAL_STEP * corner, proportions)
         gradient = gradient + gap[:, None] * corner
     return torch.nn.functional.normalize(gradient, dim=1)
 
@@ -164,17 +169,19 @@ def _shade(
 
 
 def _surface_values(
-    kind: str,
+    geometry: Geometry,
     proportions: Float[Tensor, "B K"],
     surface: Float[Tensor, "B 3 P"],
-    palette: Float[Tensor, "B 2 3"],
+    palette: Float[Tensor, "B slots 3"],
     lighting: Lighting,
 ) -> tuple[Float[Tensor, "B 3 P"], Float[Tensor, "B 3 P"]]:
-    """Colour and normal of surface points; a point wears the colour of its nearest part."""
-    normal = _normals(kind, proportions, surface)
-    parts = slots(kind, Points(*surface.unbind(1)), proportions)
-    accent = (parts[-1] < parts[0]).to(surface.dtype)[:, None]
-    albedo = torch.lerp(palette[:, 0, :, None], palette[:, 1, :, None], accent)
+    """Colour and normal of surface points; a point wears the colour of its nearest slot."""
+    normal = _normals(geometry, proportions, surface)
+    nearest, *others = slots(geometry, Points(*surface.unbind(1)), proportions)
+    albedo = palette[:, 0, :, None].expand_as(surface)
+    for number, gap in enumerate(others, start=1):
+        albedo = torch.where((gap < nearest)[:, None], palette[:, number, :, None], albedo)
+        nearest = torch.minimum(nearest, gap)
     return _shade(surface, normal, albedo, lighting), normal
 
 
@@ -185,26 +192,26 @@ def _pixels(values: Float[Tensor, "B c P"], size: int) -> Float[Tensor, "B c h w
 
 
 def trace(
-    kind: str,
+    geometry: Geometry,
     proportions: Float[Tensor, "B K"],
-    palette: Float[Tensor, "B 2 3"],
+    palette: Float[Tensor, "B slots 3"],
     cameras: Cameras,
     lighting: Lighting,
 ) -> Traced:
-    """Pictures of a batch of objects of one kind, one camera and one light each.
+    """Pictures of a batch of scenes of one geometry, one camera and one light each.
 
-    `palette` holds the colour of the main part and of the accent (equal for one-coloured objects).
+    `palette` holds an albedo for each slot of the geometry, equal where they share a colour.
     Colour, depth and normal are means over the covered part of a pixel.
     """
     size, fine = cameras.size, cameras.resized(cameras.size * SUPERSAMPLING)
     origin, direction = (r.flatten(1, 2).mT.contiguous() for r in rays(fine))
-    t = march(kind, proportions, origin, direction)
+    t = march(geometry, proportions, origin, direction)
     index = _active_first(t.isfinite())
     t_hit = _select(t, index)
     covered = t_hit.isfinite()
     t_hit = torch.where(covered, t_hit, 0.0)
     surface = _select(origin, index) + t_hit[:, None] * _select(direction, index)
-    colour, normal = _surface_values(kind, proportions, surface, palette, lighting)
+    colour, normal = _surface_values(geometry, proportions, surface, palette, lighting)
     z_depth = t_hit * _select(z_scale(fine).flatten(1, 2), index)
     packed = torch.cat([colour, normal, z_depth[:, None], torch.ones_like(z_depth)[:, None]], dim=1)
     canvas = torch.zeros(len(t), 8, t.shape[1], dtype=t.dtype, device=t.device)

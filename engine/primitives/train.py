@@ -93,6 +93,9 @@ def _render(config: TrainConfig, seed: int) -> Pictures:
         rgba=torch.cat([part.rgba for part in parts]),
         captions=[text for part in parts for text in part.captions],
         specs=[spec for part in parts for spec in part.specs],
+        azimuth_deg=torch.cat([part.azimuth_deg for part in parts]),
+        elevation_deg=torch.cat([part.elevation_deg for part in parts]),
+        is_textureless=torch.cat([part.is_textureless for part in parts]),
     )
     seconds = time.monotonic() - started
     log.info("rendered %d pictures in %.1f s", config.pictures, seconds)

@@ -63,7 +63,7 @@ class RecordingGuidance:
         """Mean and length of the characters, B 3 4."""
         self.prompts.extend(prompts)
         rows = [[sum(map(ord, p)) / (1000.0 + len(p)), len(p) / 10.0] for p in prompts]
-        return torch.tensor(rows).repeat(1, 6).view(-1, 3, 4)
+        return torch.tensor(rows, device=self.device).repeat(1, 6).view(-1, 3, 4)
 
     def predict_noise(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
         """sin(3 x_t + t / 1000) + mean of the text."""

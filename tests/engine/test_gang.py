@@ -1,5 +1,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from engine.recipe import (
     Recipe,
     ShadingConfig,
 )
-from tests.engine.fakes import DiscGuidance, RecordingGuidance
+from tests.engine.fakes import DiscGuidance, RecordingGuidance, schedule
 
 DENSE = DenseGridConfig(resolutions=(4, 9))
 HASH = HashGridConfig(num_levels=3, log2_size=9, base_resolution=3, finest_resolution=12, hidden=8)
@@ -76,9 +77,14 @@ def assert_identical(actual: FinishedScene, expected: FinishedScene) -> None:
     assert actual.status == expected.status
 
 
+def _full(r: Recipe) -> Recipe:
+    return replace(r, distillation=replace(r.distillation, gradient="full"))
+
+
 VARIANTS = {
     "dense": lambda: recipe(DENSE),
     "dense, lit": lambda: recipe(DENSE, shading=LIT),
+    "dense, full": lambda: _full(recipe(DENSE)),
     "hash": lambda: recipe(HASH),
     "hash, lit": lambda: recipe(HASH, shading=LIT),
 }
@@ -130,6 +136,21 @@ def test_a_poisoned_neighbour_diverges_alone(variant: Recipe) -> None:
         assert_identical(poisoned[key], healthy[key])
     for p in parameters_of(poisoned["b"]).values():
         assert p.isfinite().all()
+
+
+@pytest.mark.gpu
+def test_a_step_never_waits_for_the_device(variant: Recipe) -> None:
+    device = torch.device("cuda")
+    guidance = RecordingGuidance(device=device, alphas_cumprod=schedule().to(device))
+    gang = Gang(variant, guidance, num_slots=2)
+    gang.add(request("a"))
+    gang.step()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        gang.step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert gang.progress() == {"a": 2 / variant.iterations}
 
 
 def test_a_slot_is_clean_after_a_poisoned_scene() -> None:
@@ -241,10 +262,14 @@ def test_the_model_sees_views_in_their_words_and_at_its_size() -> None:
     assert torch.equal(text[:2], guidance.encode(["ugly"]).repeat(2, 1, 1))
 
 
-def test_the_pictures_receive_the_score_as_their_gradient_mean_over_views() -> None:
+@pytest.mark.parametrize("gradient", ["score", "full"])
+def test_the_pictures_receive_their_gradient_mean_over_views(
+    gradient: Literal["score", "full"],
+) -> None:
     """One step of plain distillation against a step with the gradient worked out by hand."""
     r = recipe(optimiser=OptimiserConfig(betas=(0.0, 0.0), eps=1e6, lr=(1e6, 1e6)))
     r = replace(r, losses=LossConfig(opacity=0.0, entropy=(0.0, 0.0)), iterations=1)
+    r = _full(r) if gradient == "full" else r
     guidance = RecordingGuidance(size=8)
     gang = Gang(r, guidance, num_slots=1)
     gang.add(SceneRequest(key="a", prompt="a cup", seed=3))
@@ -254,13 +279,13 @@ def test_the_pictures_receive_the_score_as_their_gradient_mean_over_views() -> N
     # A huge eps makes Adam plain descent with a step of lr / eps = 1.
     moved = {name: before[name] - p for name, p in parameters_of(scene).items()}
     expected = _distilled(r, guidance, before)
-    for name, gradient in expected.items():
-        assert gradient.abs().max() > 1e-3
-        torch.testing.assert_close(moved[name], gradient, rtol=1e-2, atol=2e-3)
+    for name, slope in expected.items():
+        assert slope.abs().max() > 1e-3
+        torch.testing.assert_close(moved[name], slope, rtol=1e-2, atol=2e-3)
 
 
 def _distilled(r: Recipe, guidance: RecordingGuidance, parameters: Parameters) -> Parameters:
-    """dL/dtheta = sum over pixels of score x dx/dtheta, over the number of views."""
+    """dL/dtheta = sum over pixels of dL/dx dx/dtheta, over the number of views."""
     from engine import fields, sds
     from engine.render import render
 
@@ -274,7 +299,7 @@ def _distilled(r: Recipe, guidance: RecordingGuidance, parameters: Parameters) -
     x = 2 * rendering.picture - 1
     words = ("front view", "side view", "back view", "overhead view")
     text = guidance.encode([f"a cup, {words[k]}" for k in views.word[0].tolist()])[None]
-    score = sds.score_gradient(
+    gradient = sds.picture_gradient(
         guidance,
         x.detach(),
         text,
@@ -284,7 +309,7 @@ def _distilled(r: Recipe, guidance: RecordingGuidance, parameters: Parameters) -
         step,
         r.distillation,
     )
-    gradients = torch.autograd.grad(x, list(leaves.values()), score / r.views)
+    gradients = torch.autograd.grad(x, list(leaves.values()), gradient / r.views)
     return dict(zip(leaves, gradients, strict=True))
 
 

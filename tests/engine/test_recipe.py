@@ -82,6 +82,7 @@ descriptions = st.fixed_dictionaries(
                 "form": st.sampled_from(["interpolate", "extrapolate"]),
                 "t_max": pairs(st.floats(0.1, 0.99)),
                 "weighting": st.sampled_from(["sigma_squared", "uniform"]),
+                "gradient": st.sampled_from(["score", "full"]),
             }
         ),
         "losses": st.fixed_dictionaries({"opacity": weights, "entropy": pairs(weights)}),
@@ -169,6 +170,7 @@ def nudged(value: Any) -> Any:
         return {
             "interpolate": "extrapolate",
             "sigma_squared": "uniform",
+            "score": "full",
         }.get(value, value + "'")
     if isinstance(value, tuple):
         return (nudged(value[0]), *value[1:])
@@ -253,7 +255,11 @@ def test_a_bad_value_is_refused_by_the_configuration_s_name(what: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "known"),
-    [("form", "interpolate or extrapolate"), ("weighting", "sigma_squared or uniform")],
+    [
+        ("form", "interpolate or extrapolate"),
+        ("weighting", "sigma_squared or uniform"),
+        ("gradient", "score or full"),
+    ],
 )
 def test_a_word_that_is_no_choice_is_refused_without_a_type_checker(name: str, known: str) -> None:
     program = f"from engine.recipe import DistillationConfig; DistillationConfig({name}='odd')"

@@ -1,6 +1,7 @@
 import math
-from dataclasses import replace
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def ask(config: DistillationConfig, num_scenes: int = 2, num_views: int = 3) -> 
     text, negative = torch.randn(2, num_scenes, num_views, 3, 4)
     time = torch.rand(num_scenes, num_views) * 0.96 + 0.02
     seed, step = torch.arange(num_scenes) + 40, torch.arange(num_scenes) * 3
-    gradient = sds.score_gradient(guidance, x, text, negative, time, seed, step, config)
+    gradient = sds.picture_gradient(guidance, x, text, negative, time, seed, step, config)
     return guidance, x, text, negative, time, seed, step, gradient
 
 
@@ -85,11 +86,15 @@ def test_the_model_is_asked_once_for_everything_negatives_first() -> None:
     torch.testing.assert_close(eps, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_a_scene_s_gradient_does_not_depend_on_its_neighbours() -> None:
-    _, x, text, negative, time, seed, step, together = ask(CONFIG, num_scenes=3)
+@pytest.mark.parametrize("gradient", ["score", "full"])
+def test_a_scene_s_gradient_does_not_depend_on_its_neighbours(
+    gradient: Literal["score", "full"],
+) -> None:
+    config = replace(CONFIG, gradient=gradient)
+    _, x, text, negative, time, seed, step, together = ask(config, num_scenes=3)
     for s in range(3):
         one = slice(s, s + 1)
-        alone = sds.score_gradient(
+        alone = sds.picture_gradient(
             RecordingGuidance(),
             x[one],
             text[one],
@@ -97,19 +102,124 @@ def test_a_scene_s_gradient_does_not_depend_on_its_neighbours() -> None:
             time[one],
             seed[one],
             step[one],
-            CONFIG,
+            config,
         )
         torch.testing.assert_close(alone[0], together[s])
 
 
-def test_no_gradient_flows_into_the_model() -> None:
+@dataclass
+class CoupledGuidance(RecordingGuidance):
+    """A model in double precision in which every pixel sees every other, but no other picture."""
+
+    size: int = 2
+    alphas_cumprod: Tensor = field(default_factory=lambda: schedule().double())
+    coupling: Tensor = field(default_factory=lambda: torch.randn(12, 12, dtype=torch.double) / 3)
+    """Not symmetric, so that the Jacobian is not its own transpose."""
+
+    def predict_noise(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        """tanh(K x_t mean text + t / 1000)."""
+        gain, phase = text.mean((1, 2))[:, None], t[:, None] / 1000
+        return torch.tanh(x_t.flatten(1) @ self.coupling.T * gain + phase).view_as(x_t)
+
+
+def diffusion_loss(
+    config: DistillationConfig,
+    coupling: np.ndarray,
+    x: np.ndarray,
+    eps: np.ndarray,
+    gains: tuple[float, float],
+    time: float,
+) -> float:
+    """w/2 |eps_hat - eps|^2 of one picture under `CoupledGuidance`, pixel by pixel.
+
+    `gains` are the means of the text and of the negative one.
+    """
+    index = math.floor(time * 1000)
+    alpha_squared = float(schedule()[index])
+    z = math.sqrt(alpha_squared) * x.ravel() + math.sqrt(1 - alpha_squared) * eps.ravel()
+    squares = 0.0
+    for pixel, noise in enumerate(eps.ravel()):
+        mixed = sum(k * value for k, value in zip(coupling[pixel], z, strict=True))
+        text, negative = (math.tanh(mixed * gain + index / 1000) for gain in gains)
+        base = negative if config.form == "interpolate" else text
+        squares += (base + config.scale * (text - negative) - noise) ** 2
+    return (1 - alpha_squared if config.weighting == "sigma_squared" else 1.0) / 2 * squares
+
+
+@pytest.mark.parametrize("form", ["interpolate", "extrapolate"])
+@pytest.mark.parametrize("weighting", ["sigma_squared", "uniform"])
+def test_the_full_gradient_is_the_slope_of_the_diffusion_loss(
+    form: Literal["interpolate", "extrapolate"],
+    weighting: Literal["sigma_squared", "uniform"],
+) -> None:
+    config = replace(CONFIG, form=form, weighting=weighting, gradient="full")
+    guidance = CoupledGuidance()
+    x = torch.rand(2, 2, 3, 2, 2, dtype=torch.double) * 2 - 1
+    text, negative = torch.rand(2, 2, 2, 3, 4, dtype=torch.double)
+    time = torch.tensor([[0.1005, 0.4005], [0.7005, 0.9505]])
+    seed, step = torch.tensor([5, 6]), torch.tensor([0, 9])
+    gradient = sds.picture_gradient(guidance, x, text, negative, time, seed, step, config)
+    assert gradient.dtype == torch.double
+    noise = normal(seed, step, Purpose.NOISE, (2, 3, 2, 2))
+    for s, v in np.ndindex(2, 2):
+        gains = float(text[s, v].mean()), float(negative[s, v].mean())
+        eps, at = noise[s, v].double().numpy(), float(time[s, v])
+
+        def loss(x_: np.ndarray, gains=gains, eps=eps, at=at) -> float:
+            return diffusion_loss(config, guidance.coupling.numpy(), x_, eps, gains, at)
+
+        expected = slope(loss, x[s, v].numpy())
+        np.testing.assert_allclose(gradient[s, v].numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def slope(function: Callable[[np.ndarray], float], x: np.ndarray) -> np.ndarray:
+    """Central differences."""
+    result, h = np.zeros_like(x), 1e-5
+    for place in np.ndindex(x.shape):
+        offset = np.zeros_like(x)
+        offset[place] = h
+        result[place] = (function(x + offset) - function(x - offset)) / (2 * h)
+    return result
+
+
+class _Opaque(torch.autograd.Function):
+    """Identity that cannot be differentiated."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        raise RuntimeError("the model was differentiated")
+
+
+@dataclass
+class OpaqueGuidance(RecordingGuidance):
+    """A model that forbids its differentiation; keeps whether it was asked with gradients on."""
+
+    grad_modes: list[bool] = field(default_factory=list)
+
+    def predict_noise(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        self.grad_modes.append(torch.is_grad_enabled() and x_t.requires_grad)
+        return _Opaque.apply(super().predict_noise(x_t, t, text))  # type: ignore[no-any-return]
+
+
+def test_only_the_full_gradient_differentiates_the_model() -> None:
     x = torch.rand(1, 1, 3, 8, 8, requires_grad=True)
     text = torch.randn(1, 1, 3, 4, requires_grad=True)
     seed = torch.tensor([1])
-    gradient = sds.score_gradient(
-        RecordingGuidance(), x, text, text, torch.tensor([[0.5]]), seed, seed, CONFIG
+    guidance = OpaqueGuidance()
+    question = (x, text, text, torch.tensor([[0.5]]), seed, seed)
+    assert not sds.picture_gradient(guidance, *question, CONFIG).requires_grad
+    with pytest.raises(RuntimeError, match="the model was differentiated"):
+        sds.picture_gradient(guidance, *question, replace(CONFIG, gradient="full"))
+    assert guidance.grad_modes == [False, True]
+    gradient = sds.picture_gradient(
+        RecordingGuidance(), *question, replace(CONFIG, gradient="full")
     )
     assert not gradient.requires_grad
+    assert x.grad is None
 
 
 @given(st.floats(-5, 5, width=32), st.floats(-5, 5, width=32), st.floats(0, 100))
@@ -166,7 +276,7 @@ def test_the_ends_of_time_are_in_the_schedule(time: float) -> None:
     guidance = RecordingGuidance()
     seed = torch.tensor([1])
     text = torch.zeros(1, 1, 3, 4)
-    gradient = sds.score_gradient(
+    gradient = sds.picture_gradient(
         guidance, torch.zeros(1, 1, 3, 8, 8), text, text, torch.tensor([[time]]), seed, seed, CONFIG
     )
     assert gradient.isfinite().all()

@@ -61,11 +61,23 @@ def test_the_flags_are_these_and_no_others() -> None:
         "--strict",
     ]
     assert flags_of("recipes") == ["-h, --help"]
+    assert flags_of("benchmark") == [
+        "-h, --help",
+        "--recipe",
+        "--out",
+        "--prompts",
+        "--seeds",
+        "--split",
+        "--judge",
+        "--slots",
+        "--guidance",
+    ]
     assert re.findall(r"^[│ ]\W+(run|\w+)  +[A-Z]", help_of(), flags=re.MULTILINE) == [
         "run",
         "status",
         "validate",
         "recipes",
+        "benchmark",
     ]
 
 
@@ -226,6 +238,51 @@ def test_validate(good: dict[str, str], capsys: pytest.CaptureFixture[str]) -> N
     assert "row 1 of the manifest is rejected" in capsys.readouterr().err
     assert main([*words, "--recipe", "unheard"]) == 2
     assert not Path(good["--output"]).exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--recipe", "unheard", "unknown recipe 'unheard'"),
+        ("--guidance", "/nowhere", "no such directory"),
+        ("--prompts", "0", "prompts: expected 1 or more, got 0"),
+        ("--judge", "/nowhere", "/nowhere holds no judge"),
+        ("--out", "/proc/nothing", "/proc/nothing"),
+    ],
+)
+def test_a_benchmark_of_nothing(
+    flag: str,
+    value: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if flag != "--judge":
+        monkeypatch.setattr("engine.evaluation.judge.Judge.load", lambda *_: None)
+    given = {"--recipe": "smoke", "--out": str(tmp_path / "out"), "--prompts": "1"}
+    given["--guidance"] = str(write_hollow_weights(tmp_path / "weights"))
+    words = [word for pair in {**given, flag: value}.items() for word in pair]
+    assert main(["benchmark", *words]) == 2
+    assert re.fullmatch(rf"dreambatch: error: [^\n]*{message}[^\n]*\n", capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from pipeline import benchmark
+
+    asked: list[dict[str, object]] = []
+
+    def measure(**given: object) -> str:
+        asked.append(given)
+        return "the table"
+
+    monkeypatch.setattr(benchmark, "measure", measure)
+    assert main(["benchmark", "--recipe", "smoke", "--out", "o", "--split", "dev"]) == 0
+    assert capsys.readouterr().out == "the table\n"
+    (given,) = asked
+    assert (given["recipe"], given["out"], given["split"]) == ("smoke", "o", "dev")
+    assert (given["prompts"], given["seeds"], given["judge"]) == (153, 2, "j2")
 
 
 def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

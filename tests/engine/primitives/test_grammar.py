@@ -1,4 +1,5 @@
-import hashlib
+import itertools
+import math
 import subprocess
 import sys
 from collections import Counter
@@ -7,150 +8,163 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.guidance.prompts import VIEWS, with_view
 from engine.primitives import grammar
 from engine.primitives.grammar import (
-    ACCENTS,
+    BASES,
     COLOURS,
+    COUNTS,
     KINDS,
+    PARTS,
+    RELATIONS,
+    SOLIDS,
+    Geometry,
     Spec,
-    caption,
-    colourless_caption,
-    parse,
+    geometries,
     specs,
-    specs_of,
-    split,
-    vocabulary,
 )
 
-SPLITS_DIGEST = "e3646733dcf5ae8bb747a2830131142f85c5b67594cf45ddf5d3797e9d841bdc"
-VOCABULARY_DIGEST = "4d97464f3633bfd9eeeaa5f87d4801dc32d6de5b20a9f776028de02964fb3993"
+scenes = st.sampled_from(specs())
+objects = st.sampled_from([spec for spec in specs() if not spec.relation and spec.count == 1])
 
 
-def all_specs() -> st.SearchStrategy[Spec]:
-    return st.sampled_from(specs())
-
-
-def test_the_world_is_every_kind_in_one_colour_and_in_every_pair_of_two() -> None:
+def test_the_world_has_the_geometries_that_the_figures_need() -> None:
     assert len(KINDS) == 28
+    pairs = len(BASES) * len(SOLIDS) + math.comb(len(SOLIDS), 2)
+    assert len(geometries()) == len(set(geometries())) == 28 + pairs + len(COUNTS) * len(SOLIDS)
+    assert len(geometries()) == 63
+    assert set(SOLIDS) <= {kind for kind in KINDS if not PARTS[kind]}
+    assert {g.relation for g in geometries()} == {"", *RELATIONS}
+
+
+def test_a_pair_of_neighbours_is_named_from_one_side_only() -> None:
+    pairs = [(g.kind, g.other) for g in geometries() if g.relation == "next to"]
+    assert len({frozenset(pair) for pair in pairs}) == len(pairs)
+    assert all(first != second for first, second in pairs)
+
+
+def test_the_world_is_every_scene_in_every_choice_of_different_colours() -> None:
+    expected = 0
+    for geometry in geometries():
+        for number in range(2 if geometry.relation else 1, geometry.slots + 1):
+            expected += math.perm(len(COLOURS), number)
     assert len(COLOURS) == 12
-    one_piece = sum(accent is None for accent in ACCENTS.values())
-    assert one_piece == 6
-    assert len(specs()) == len(set(specs())) == 28 * 12 + 22 * 12 * 11
-
-
-def test_no_two_objects_share_a_caption() -> None:
-    assert len({caption(spec) for spec in specs()}) == len(specs())
+    assert len(specs()) == len(set(specs())) == expected == 16_620
+    assert all(len(set(spec.colours)) == len(spec.colours) for spec in specs())
 
 
 @pytest.mark.parametrize(
-    ("spec", "words"),
+    ("geometry", "slots"),
     [
-        (Spec("mushroom", ("red",)), "a red mushroom"),
-        (Spec("mushroom", ("orange", "white")), "an orange mushroom with white stem"),
-        (Spec("airplane", ("red", "orange")), "a red airplane with orange wings"),
-        (Spec("cube", ("grey",)), "a grey cube"),
+        (Geometry("cube"), 1),
+        (Geometry("mushroom"), 2),
+        (Geometry("car"), 3),
+        (Geometry("ball", "on", "cube"), 2),
+        (Geometry("cone", count=4), 1),
     ],
 )
-def test_a_caption_reads_as_english(spec: Spec, words: str) -> None:
-    assert caption(spec) == words
-
-
-def test_the_article_of_a_colourless_caption_is_the_kind_s() -> None:
-    assert colourless_caption(Spec("umbrella", ("red",))) == "an umbrella"
-    assert colourless_caption(Spec("mushroom", ("orange", "red"))) == "a mushroom"
-
-
-@given(all_specs(), st.sampled_from(["", *VIEWS]))
-def test_parse_inverts_caption_under_any_view(spec: Spec, view: str) -> None:
-    words = with_view(caption(spec), view) if view else caption(spec)
-    assert parse(words) == spec
+def test_a_geometry_has_a_slot_for_each_colour(geometry: Geometry, slots: int) -> None:
+    assert geometry.slots == slots
 
 
 @pytest.mark.parametrize(
-    "words",
-    ["", "a mushroom", "a red car with blue wings", "an red cube", "red mushroom", "front view"],
+    ("spec", "slots"),
+    [
+        (Spec("lamp", ("red",)), ("red", "red", "red")),
+        (Spec("lamp", ("red", "blue")), ("red", "blue", "blue")),
+        (Spec("car", ("red", "blue")), ("red", "blue", "red")),
+        (Spec("car", ("red", "blue", "pink")), ("red", "blue", "pink")),
+        (Spec("cube", ("red", "blue"), "on", "cube"), ("red", "blue")),
+        (Spec("ball", ("green",), count=3), ("green",)),
+    ],
 )
-def test_a_sentence_outside_the_grammar_is_refused(words: str) -> None:
-    with pytest.raises(ValueError, match="not a caption of the embedded world; expected"):
-        parse(words)
+def test_a_part_without_a_colour_wears_the_one_that_it_should(
+    spec: Spec, slots: tuple[str, ...]
+) -> None:
+    assert spec.slot_colours == slots
 
 
-@given(all_specs())
+@given(scenes)
+def test_every_slot_has_a_colour_of_the_scene_the_named_ones_in_order(spec: Spec) -> None:
+    assert len(spec.slot_colours) == spec.geometry.slots
+    assert spec.slot_colours[: len(spec.colours)] == spec.colours
+    assert set(spec.slot_colours) == set(spec.colours)
+
+
+@given(objects)
+def test_a_named_part_is_the_kind_s_next(spec: Spec) -> None:
+    words = [part.word for part in PARTS[spec.kind]]
+    assert list(spec.parts) == words[: len(spec.colours) - 1]
+
+
+def test_only_objects_have_named_parts() -> None:
+    assert Spec("cube", ("red", "blue"), "next to", "ball").parts == ()
+    assert Spec("cube", ("red",), count=2).parts == ()
+
+
+@given(scenes)
 def test_swapping_exchanges_two_colours_and_leaves_one_alone(spec: Spec) -> None:
     swap = spec.swapped()
-    assert swap.kind == spec.kind
+    assert swap.geometry == spec.geometry
     assert swap.swapped() == spec
+    assert swap in set(specs())
     assert (swap == spec) == (len(spec.colours) == 1)
     assert set(swap.colours) == set(spec.colours)
+    assert swap.colours[2:] == spec.colours[2:]
+
+
+@given(scenes, st.data())
+def test_recolouring_changes_one_slot(spec: Spec, data: st.DataObject) -> None:
+    slot = data.draw(st.integers(0, len(spec.colours) - 1))
+    colour = data.draw(st.sampled_from([c for c in COLOURS if c not in spec.colours]))
+    found = spec.recoloured(slot, colour)
+    assert found.geometry == spec.geometry
+    for place, (old, new) in enumerate(zip(spec.colours, found.colours, strict=True)):
+        assert new == (colour if place == slot else old)
+    assert found.recoloured(slot, spec.colours[slot]) == spec
+
+
+def test_recolouring_to_a_colour_in_use_is_refused() -> None:
+    with pytest.raises(ValueError, match="car takes 1 to 3 different colours"):
+        Spec("car", ("red", "blue")).recoloured(0, "blue")
 
 
 @pytest.mark.parametrize(
-    ("kind", "colours", "complaint"),
+    ("arguments", "complaint"),
     [
-        ("unicorn", ("red",), "unknown kind 'unicorn'"),
-        ("cube", ("mauve",), "unknown colour 'mauve'"),
-        ("cube", ("red", "blue"), "a cube takes 1 to 1 different colours"),
-        ("car", (), "a car takes 1 to 2"),
-        ("car", ("red", "red"), "a car takes 1 to 2 different"),
-        ("car", ("red", "blue", "pink"), "a car takes 1 to 2"),
+        (("unicorn", ("red",)), "unknown geometry .'unicorn'"),
+        (("cube", ("mauve",)), "unknown colour 'mauve'; expected one of red, orange"),
+        (("cube", ("red", "blue")), "cube takes 1 to 1 different colours"),
+        (("car", ()), "car takes 1 to 3"),
+        (("car", ("red", "red")), "car takes 1 to 3 different"),
+        (("mushroom", ("red", "blue", "pink")), "mushroom takes 1 to 2"),
+        (("cube", ("red",), "on", "cube"), "cube takes 2 to 2"),
+        (("cube", ("red", "blue"), "on", "ball"), "unknown geometry .'cube', 'on', 'ball', 1"),
+        (("ball", ("red", "blue"), "next to", "cube"), "unknown geometry"),
+        (("cube", ("red", "blue"), "in", "cube"), "relations on, next to"),
+        (("cube", ("red",), "", "", 5), "2 to 4 in a row"),
+        (("car", ("red",), "", "", 2), "solids .cube, ball, cylinder, cone, torus."),
     ],
 )
-def test_a_wrong_spec_is_refused(kind: str, colours: tuple[str, ...], complaint: str) -> None:
+def test_a_wrong_spec_is_refused(arguments: tuple, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        Spec(kind, colours)
+        Spec(*arguments)
 
 
-def test_the_splits_share_nothing_and_leave_nothing_out() -> None:
-    parts = [set(specs_of(name)) for name in ("train", "dev", "test")]
-    assert sum(len(part) for part in parts) == len(specs())
-    assert set.union(*parts) == set(specs())
+def test_colours_are_told_apart() -> None:
+    for (name, a), (other, b) in itertools.combinations(COLOURS.items(), 2):
+        assert math.dist(a, b) > 0.25, (name, other)
+        assert all(0 <= value <= 1 for value in (*a, *b))
 
 
-def test_the_splits_have_the_sizes_that_the_figures_need() -> None:
-    count = Counter(split(spec) for spec in specs())
-    assert count["test"] >= 700
-    assert 0.07 < count["dev"] / len(specs()) < 0.09
+def test_scenes_come_by_geometry_then_by_number_of_colours() -> None:
+    order = {geometry: place for place, geometry in enumerate(geometries())}
+    keys = [(order[spec.geometry], len(spec.colours)) for spec in specs()]
+    assert keys == sorted(keys)
+    assert set(Counter(spec.geometry for spec in specs())) == set(geometries())
 
 
-def test_every_kind_and_every_colour_of_either_part_is_trained_on() -> None:
-    trained = specs_of("train")
-    assert {spec.kind for spec in trained} == set(KINDS)
-    assert {spec.colours[0] for spec in trained} == set(COLOURS)
-    two = [spec for spec in trained if spec.accent]
-    assert {spec.colours[1] for spec in two} == set(COLOURS)
-    assert {spec.kind for spec in two} == {kind for kind in KINDS if ACCENTS[kind]}
-
-
-def test_the_splits_are_what_they_were_when_the_teacher_was_trained() -> None:
-    pinned = {
-        Spec("mushroom", ("red", "white")): "train",
-        Spec("mushroom", ("white", "red")): "dev",
-        Spec("cube", ("red",)): "train",
-        Spec("teapot", ("blue", "pink")): "train",
-    }
-    assert {spec: split(spec) for spec in pinned} == pinned
-    lines = "\n".join(f"{caption(spec)}: {split(spec)}" for spec in specs())
-    assert hashlib.sha256(lines.encode()).hexdigest() == SPLITS_DIGEST
-
-
-def test_the_vocabulary_holds_every_word_once_in_order() -> None:
-    assert list(vocabulary()) == sorted(set(vocabulary()))
-    assert {"red", "mushroom", "stem", "with", "a", "an", "overhead", "view", ","} <= set(
-        vocabulary()
-    )
-    for spec in specs():
-        for view in VIEWS:
-            assert set(with_view(caption(spec), view).replace(",", " ,").split()) <= set(
-                vocabulary()
-            )
-
-
-def test_the_vocabulary_is_the_one_that_the_weights_were_trained_with() -> None:
-    # A word's place is its token: with another order the packaged weights are worthless.
-    assert hashlib.sha256("\n".join(vocabulary()).encode()).hexdigest() == VOCABULARY_DIGEST
-
-
-def test_the_grammar_needs_no_torch() -> None:
-    code = f"import sys, {grammar.__name__}; sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize("module", ["grammar", "captions", "splits"])
+def test_the_language_needs_no_torch(module: str) -> None:
+    name = f"{grammar.__package__}.{module}"
+    code = f"import sys, {name}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

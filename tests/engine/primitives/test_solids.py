@@ -171,6 +171,7 @@ SOLIDS: dict[str, Callable[[Points, Any, Any, Any], Tensor]] = {
     "union": lambda p, a, b, c: solids.union(solids.sphere(p, a), solids.box(p, b, c, a)),
     "common": lambda p, a, b, c: solids.common(solids.sphere(p, a), -solids.box(p, b, c, a)),
     "moved": lambda p, a, b, c: solids.cylinder(p.about(a, b, c).along_x().along_y(), a, b),
+    "scaled": lambda p, a, b, c: a * solids.box(p.scaled(a), b, c, a),
     "mirrored": lambda p, a, b, c: solids.box(p.mirrored(x=True, y=True).about(a, b), b, c, a),
 }
 
@@ -208,8 +209,9 @@ def test_axes_are_renamed_without_a_reflection() -> None:
         assert order in ([2, 3, 1], [3, 1, 2])
 
 
-def test_points_are_seen_from_a_centre_and_folded() -> None:
+def test_points_are_seen_from_a_centre_folded_and_in_other_units() -> None:
     p = at((-1.0, -2.0, -3.0))
     assert [value(c) for c in p.about(0.5, -1.0, 2.0)] == [-1.5, -1.0, -5.0]
     assert [value(c) for c in p.mirrored(x=True)] == [1.0, -2.0, -3.0]
+    assert [value(c) for c in p.scaled(2.0)] == [-0.5, -1.0, -1.5]
     assert [value(c) for c in p.mirrored(y=True)] == [-1.0, 2.0, -3.0]

@@ -1,3 +1,4 @@
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,10 @@ from engine.guidance import files
 from engine.guidance.pixel import PixelGuidance
 from engine.guidance.prompts import VIEWS, with_view
 from engine.primitives import teacher as teachers
-from engine.primitives.grammar import caption, colourless_caption, specs, specs_of, vocabulary
+from engine.primitives.captions import colourless_forms, forms, vocabulary
+from engine.primitives.grammar import geometries, specs
+from engine.primitives.kinds import NUM_PROPORTIONS
+from engine.primitives.splits import choose
 from engine.primitives.teacher import (
     NUM_TOKENS,
     Teacher,
@@ -24,6 +28,7 @@ from engine.primitives.teacher import (
     save,
     tokenize,
 )
+from engine.primitives.truth import true_views
 from tests.engine.primitives.tiny import SIZES
 
 CAPTION = "a red mushroom with white stem, side view"
@@ -57,8 +62,10 @@ def test_each_word_is_one_token_in_the_vocabulary_s_order() -> None:
 
 def test_every_caption_of_the_world_is_known() -> None:
     tokenizer = build_tokenizer()
-    texts = [with_view(caption(spec), view) for spec in specs_of("train") for view in VIEWS]
-    texts += [caption(spec) for spec in specs()] + [colourless_caption(spec) for spec in specs()]
+    texts = [
+        with_view(words, view) for spec in specs()[::40] for words in forms(spec) for view in VIEWS
+    ]
+    texts += [words for geometry in geometries() for words in colourless_forms(geometry)]
     unknown = tokenizer.get_vocab()["<unk>"]
     assert not (tokenize(tokenizer, texts) == unknown).any()
     # The check can fail.
@@ -116,17 +123,36 @@ def test_encode_equals_the_stock_masked_call(teacher: Teacher) -> None:
     assert not torch.allclose(bare[0, :5], expected[0, :5], atol=1e-3)
 
 
-def test_the_schedule_is_the_cosine_of_improved_diffusion() -> None:
-    found = build_scheduler().alphas_cumprod
-    assert len(found) == 1000
-    t = torch.arange(1, 1001, dtype=torch.float64) / 1000
+def test_the_schedule_is_a_cosine_with_four_times_the_noise() -> None:
+    scheduler = build_scheduler()
+    assert scheduler.config["num_train_timesteps"] == len(scheduler.alphas_cumprod) == 1000
+    kept = scheduler.alphas_cumprod.double()
+    t = torch.arange(1, 1001, dtype=torch.float64) / 1001
+    plain = (t * torch.pi / 2).cos().square()
+    # Signal to noise, as logarithms: the plain cosine's less 2 log 4.
+    found, expected = torch.logit(kept), torch.logit(plain) - 2 * math.log(4)
+    torch.testing.assert_close(found, expected, atol=2e-3, rtol=1e-3)
+    assert float(kept[-1]) < 1e-6
 
-    def level(t: torch.Tensor) -> torch.Tensor:
-        return (((t + 0.008) / 1.008) * torch.pi / 2).cos() ** 2
 
-    expected = level(t) / level(torch.zeros_like(t))
-    # diffusers caps beta at 0.999, which tells at the very end.
-    torch.testing.assert_close(found[:990].double(), expected[:990], atol=1e-4, rtol=1e-3)
+@torch.no_grad()
+def test_an_ideal_observer_needs_the_caption_above_four_fifths_and_not_below_half() -> None:
+    specs = [spec for spec in choose("dev", 24, seed=2) if len(spec.colours) > 1][:12]
+    proportions = torch.full((len(specs), NUM_PROPORTIONS), 0.5)
+    sides = torch.tensor([30.0])
+    pictures = [
+        true_views(chosen, proportions, sides, 20.0, textureless=False, size=64, device="cpu")
+        for chosen in (specs, [spec.swapped() for spec in specs])
+    ]
+    own, other = (2 * rgba[:, 0, :3] * rgba[:, 0, 3:] for rgba in pictures)
+    apart = (own - other).square().sum((1, 2, 3)).sqrt()
+    kept = build_scheduler().alphas_cumprod
+    # Of two known pictures in white noise the right one is told by a chance of Phi(d' / 2).
+    sensitivity = (kept / (1 - kept)).sqrt()[:, None] * apart
+    chance = torch.special.ndtr(sensitivity / 2).median(dim=1).values
+    assert float(chance[500]) > 0.999
+    assert float(chance[800]) < 0.99
+    assert float(chance[900]) < 0.8
 
 
 @torch.no_grad()
@@ -134,7 +160,7 @@ def test_a_saved_teacher_is_the_same_for_the_unmodified_pipeline(
     teacher: Teacher, saved: Path
 ) -> None:
     pipeline = IFPipeline.from_pretrained(saved)
-    assert pipeline.scheduler.config["prediction_type"] == "epsilon"
+    assert pipeline.scheduler.config["prediction_type"] == "v_prediction"
     text, _ = pipeline.encode_prompt(CAPTION, False, device=torch.device("cpu"))
     mine = encode(teacher.text_encoder, tokenize(teacher.tokenizer, [CAPTION]))
     # Saved in half precision.

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from engine.cameras import Cameras, orbit, rays, z_scale
 from engine.primitives import kinds, tracer
+from engine.primitives.grammar import Geometry
 from engine.primitives.kinds import NUM_PROPORTIONS
 from engine.primitives.shape import Proportions, Slots
 from engine.primitives.solids import Points, box, sphere
@@ -17,8 +18,14 @@ SIZE = 24
 
 
 def ball(p: Points, u: Proportions) -> Slots:
-    """A ball off the centre, whose upper half is the accent."""
+    """A ball off the centre, whose upper half is of the second slot."""
     return sphere(p.about(*CENTRE), RADIUS), sphere(p.about(0.1, -0.2, 0.2), RADIUS - 0.05)
+
+
+def flag(p: Points, u: Proportions) -> Slots:
+    """A plate of three bands across Y, each in its own slot; the middle one is the third."""
+    left, middle, right = (box(p.about(y=y), 0.1, 0.15, 0.4) for y in (0.3, 0.0, -0.3))
+    return left, right, middle
 
 
 def wall(p: Points, u: Proportions) -> Slots:
@@ -30,6 +37,7 @@ def wall(p: Points, u: Proportions) -> Slots:
 def _bodies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(kinds.SHAPES, "ball", ball)
     monkeypatch.setitem(kinds.SHAPES, "wall", wall)
+    monkeypatch.setitem(kinds.SHAPES, "flag", flag)
 
 
 def cameras(num: int = 2, size: int = SIZE) -> Cameras:
@@ -46,7 +54,8 @@ def lighting(num: int = 2, **changes: float) -> Lighting:
 def draw(kind: str, views: Cameras, light: Lighting | None = None) -> Traced:
     num = len(views.focal)
     proportions = torch.full((num, NUM_PROPORTIONS), 0.5)
-    return trace(kind, proportions, PALETTE.expand(num, 2, 3), views, light or lighting(num))
+    palette = PALETTE.expand(num, 2, 3)
+    return trace(Geometry(kind), proportions, palette, views, light or lighting(num))
 
 
 def meet_ball(views: Cameras) -> Tensor:
@@ -128,9 +137,9 @@ def head_on() -> Cameras:
 
 def test_a_plane_has_one_z_depth_and_one_normal() -> None:
     traced = draw("wall", head_on())
-    main = (traced.alpha == 1) & ((traced.colour - PALETTE[0]).abs().amax(-1) < 1e-4)
-    accent = (traced.alpha == 1) & ((traced.colour - PALETTE[1]).abs().amax(-1) < 1e-4)
-    for pixels, front in ((main, 0.2), (accent, 0.3)):
+    first = (traced.alpha == 1) & ((traced.colour - PALETTE[0]).abs().amax(-1) < 1e-4)
+    second = (traced.alpha == 1) & ((traced.colour - PALETTE[1]).abs().amax(-1) < 1e-4)
+    for pixels, front in ((first, 0.2), (second, 0.3)):
         assert int(pixels.sum()) > 30
         depth = traced.depth[pixels]
         torch.testing.assert_close(depth, torch.full_like(depth, 2.2 - front), atol=HIT, rtol=0)
@@ -138,6 +147,16 @@ def test_a_plane_has_one_z_depth_and_one_normal() -> None:
         torch.testing.assert_close(
             normal, torch.tensor([1.0, 0, 0]).expand_as(normal), atol=0.02, rtol=0
         )
+
+
+def test_each_of_three_slots_has_its_own_colour() -> None:
+    views, palette = head_on(), torch.rand(1, 3, 3)
+    traced = trace(Geometry("flag"), torch.zeros(1, NUM_PROPORTIONS), palette, views, lighting(1))
+    focal = float(views.focal)
+    # Left of the object is right in its front view.
+    for slot, y in ((0, 0.3), (1, -0.3), (2, 0.0)):
+        column = int(SIZE / 2 + focal * y / (2.2 - 0.1))
+        torch.testing.assert_close(traced.colour[0, SIZE // 2, column], palette[0, slot])
 
 
 def test_colour_is_straight_up_to_the_rim() -> None:
@@ -154,7 +173,7 @@ def test_light_falls_as_lambert_says(textureless: float) -> None:
     traced = draw("wall", views, light)
     row, column = SIZE // 2, 3 * SIZE // 4
     assert float(traced.alpha[0, row, column]) == 1
-    # The accent's front, x = 0.3; a pixel's samples average to its centre.
+    # The smaller plate's front, x = 0.3; a pixel's samples average to its centre.
     y = (2.2 - 0.3) * (column + 0.5 - SIZE / 2) / float(views.focal)
     z = -(2.2 - 0.3) * (row + 0.5 - SIZE / 2) / float(views.focal)
     towards = [a - b for a, b in zip(light.position[0].tolist(), (0.3, y, z), strict=True)]
@@ -179,25 +198,29 @@ def test_what_faces_away_from_the_light_has_the_ambient_share() -> None:
     torch.testing.assert_close(traced.colour[inner], torch.full((int(inner.sum()), 3), 0.25))
 
 
-def march_by_small_steps(kind: str, views: Cameras, proportions: Tensor) -> Tensor:
+def march_by_small_steps(geometry: Geometry, views: Cameras, proportions: Tensor) -> Tensor:
     """Distance along each ray to the first of many points that lies inside; infinite if none."""
     origin, direction = (r.flatten(1, 2) for r in rays(views))
     t = torch.arange(1.0, 3.6, 0.004)
     found = torch.full(origin.shape[:2], torch.inf)
     for distance in reversed(t.tolist()):
         here = origin + distance * direction
-        inside = kinds.distances(kind, here, proportions).amin(-1) < 0
+        inside = kinds.distances(geometry, here, proportions).amin(-1) < 0
         found = torch.where(inside, distance, found)
     return found
 
 
-@pytest.mark.parametrize("kind", ["chair", "umbrella", "boat", "teapot"])
-def test_marching_finds_what_small_steps_find(kind: str) -> None:
+@pytest.mark.parametrize(
+    "geometry",
+    [*map(Geometry, ("chair", "umbrella", "boat", "teapot")), Geometry("cone", "on", "cube")],
+    ids=str,
+)
+def test_marching_finds_what_small_steps_find(geometry: Geometry) -> None:
     num, size = 3, 14
     views, proportions = cameras(num, size), torch.rand(num, NUM_PROPORTIONS)
-    expected = march_by_small_steps(kind, views, proportions)
+    expected = march_by_small_steps(geometry, views, proportions)
     origin, direction = (r.flatten(1, 2).mT.contiguous() for r in rays(views))
-    found = tracer.march(kind, proportions, origin, direction)
+    found = tracer.march(geometry, proportions, origin, direction)
     both = found.isfinite() & expected.isfinite()
     assert int(both.sum()) > 40
     # Rays that graze may count as a hit for one and as a miss for the other.
@@ -206,7 +229,7 @@ def test_marching_finds_what_small_steps_find(kind: str) -> None:
     assert float((found - expected)[both].max()) < 0.004
     assert float((expected - found)[both].median()) < 4 * HIT
     surface = (origin + found.nan_to_num(posinf=0.0)[:, None] * direction).mT
-    gap = kinds.distances(kind, surface, proportions).amin(-1)
+    gap = kinds.distances(geometry, surface, proportions).amin(-1)
     assert float(gap[found.isfinite()].max()) < 1.01 * HIT
 
 
@@ -223,10 +246,10 @@ def test_active_rays_come_first_padded_to_the_longest() -> None:
 def test_a_picture_does_not_depend_on_its_company() -> None:
     views, light = cameras(3), lighting(3, ambient=0.4, diffuse=0.6)
     proportions = torch.rand(3, NUM_PROPORTIONS)
-    together = trace("chair", proportions, PALETTE.expand(3, 2, 3), views, light)
+    together = trace(Geometry("chair"), proportions, PALETTE.expand(3, 2, 3), views, light)
     one = slice(1, 2)
     alone = trace(
-        "chair",
+        Geometry("chair"),
         proportions[one],
         PALETTE[None],
         Cameras(c2w=views.c2w[one], focal=views.focal[one], size=SIZE),

@@ -1,0 +1,132 @@
+"""The benchmark's assets: made by a gang, kept on disk, so that a broken run goes on.
+
+DIR/run.json                what they are made by; another recipe or model needs another DIR
+DIR/scenes/012-1.json       prompt 12, seed 1: what became of it
+DIR/scenes/012-1.safetensors    the scene in half precision, as a dataset holds it; written first
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from engine.gang import FinishedScene, Gang, SceneRequest
+from engine.guidance import files
+from engine.guidance.pixel import PixelGuidance
+from engine.primitives.captions import caption
+from engine.primitives.grammar import Spec
+from engine.recipe import Recipe
+from engine.scene import Scene
+
+
+@dataclass(frozen=True, kw_only=True)
+class Specimen:
+    """One asset of the benchmark."""
+
+    key: str
+    spec: Spec
+    """What was asked for."""
+    seed: int
+    status: str
+    """As `FinishedScene.status`."""
+    iterations: int
+    seconds: float
+    scene: Scene | None
+    """None unless the status is ok."""
+
+
+def claim(recipe: Recipe, specs: Sequence[Spec], out: Path) -> None:
+    """Writes `run.json`, or compares with it.
+
+    Raises ValueError if `out` was made by another recipe or diffusion model or of other prompts.
+    """
+    mine = {
+        "recipe": recipe.to_dict(),
+        "recipe_digest": recipe.digest(),
+        "guidance_digest": files.digest(files.resolve(recipe.guidance)),
+        "prompts": [caption(spec) for spec in specs],
+    }
+    path = out / "run.json"
+    (out / "scenes").mkdir(parents=True, exist_ok=True)
+    if not path.is_file():
+        path.write_text(json.dumps(mine, indent=1) + "\n")
+        return
+    other = json.loads(path.read_text())
+    for name in ("recipe_digest", "guidance_digest", "prompts"):
+        if other[name] != mine[name]:
+            raise ValueError(
+                f"{out} holds a benchmark of another {name.replace('_', ' ')}; expected that of "
+                f"recipe {recipe.name!r}; give another directory, or remove this one"
+            )
+
+
+def make(
+    recipe: Recipe,
+    specs: Sequence[Spec],
+    num_seeds: int,
+    out: Path,
+    num_slots: int,
+    device: torch.device,
+) -> list[Specimen]:
+    """Every scene under every seed; those that `out`, which is claimed, holds already are read."""
+    wanted = {
+        f"{number:03d}-{seed}": (spec, seed)
+        for number, spec in enumerate(specs)
+        for seed in range(num_seeds)
+    }
+    folder = out / "scenes"
+    missing = [key for key in wanted if not (folder / f"{key}.json").is_file()]
+    if missing:
+        guidance = PixelGuidance.load(files.resolve(recipe.guidance), device=device)
+        gang = Gang(recipe, guidance, num_slots=min(num_slots, len(missing)))
+        requests = [
+            SceneRequest(key=key, prompt=caption(wanted[key][0]), seed=wanted[key][1])
+            for key in missing
+        ]
+        _optimise(gang, requests, folder)
+    return [_read(folder, key, *wanted[key], device) for key in wanted]
+
+
+def _optimise(gang: Gang, requests: list[SceneRequest], folder: Path) -> None:
+    """Runs the requests through the gang's slots and writes each scene when it is done."""
+    waiting, num_done = list(requests), 0
+    while num_done < len(requests):
+        while waiting and gang.num_free:
+            gang.add(waiting.pop(0))
+        gang.step()
+        for finished in gang.take_finished():
+            _write(folder, finished)
+            num_done += 1
+            print(
+                f"{num_done} of {len(requests)}: {finished.prompt}, {finished.status}", flush=True
+            )
+
+
+def _write(folder: Path, finished: FinishedScene) -> None:
+    facts = {
+        "prompt": finished.prompt,
+        "seed": finished.seed,
+        "status": finished.status,
+        "iterations": finished.iterations,
+        "seconds": round(finished.seconds, 3),
+    }
+    (folder / f"{finished.key}.safetensors").write_bytes(finished.scene.to_bytes())
+    (folder / f"{finished.key}.json").write_text(json.dumps(facts) + "\n")
+
+
+def _read(folder: Path, key: str, spec: Spec, seed: int, device: torch.device) -> Specimen:
+    facts = json.loads((folder / f"{key}.json").read_text())
+    scene = None
+    if facts["status"] == "ok":
+        scene = Scene.from_bytes((folder / f"{key}.safetensors").read_bytes()).to(device)
+    return Specimen(
+        key=key,
+        spec=spec,
+        seed=seed,
+        status=facts["status"],
+        iterations=facts["iterations"],
+        seconds=facts["seconds"],
+        scene=scene,
+    )

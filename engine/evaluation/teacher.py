@@ -1,0 +1,125 @@
+"""How well a diffusion model draws the world: its pictures before a judge.
+
+    python -m engine.evaluation.teacher --guidance DIR --judge j1 --out DIR [--split test]
+
+Draws each prompt from the four view words by DDIM. A prompt's score is the mean logit over its four
+pictures; single pictures are judged too, also for their view word: whether, of the prompt with each
+of the four, the one with its own fits best. Writes `teacher.json` and sheets of the best and of the
+worst prompts. Axes: N prompts, V views.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import get_args
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from engine.evaluation.ddim import draw
+from engine.evaluation.judge import Judge
+from engine.evaluation.judging import verdicts_of_pictures
+from engine.evaluation.lexicon import Lexicon
+from engine.evaluation.report import Row, grouped, table
+from engine.evaluation.sheets import write_sheets
+from engine.evaluation.verdict import Verdict, figures, share
+from engine.guidance import files
+from engine.guidance.guidance import Guidance
+from engine.guidance.pixel import PixelGuidance
+from engine.guidance.prompts import VIEWS, with_view
+from engine.primitives.captions import caption
+from engine.primitives.grammar import Spec
+from engine.primitives.splits import Split, choose
+
+_SEED = 3
+
+
+def draw_views(
+    guidance: Guidance, specs: Sequence[Spec], *, seed: int, steps: int = 50, scale: float = 4.0
+) -> Float[Tensor, "N V 3 h w"]:
+    """Each scene from the four view words, in [0, 1]."""
+    prompts = [with_view(caption(spec), view) for spec in specs for view in VIEWS]
+    pictures = draw(guidance, prompts, seed=seed, steps=steps, scale=scale)
+    return pictures.unflatten(0, (len(specs), len(VIEWS)))
+
+
+def views_right(
+    pictures: Float[Tensor, "N V 3 h w"], specs: Sequence[Spec], lexicon: Lexicon
+) -> Bool[Tensor, "N V"]:
+    """Whether each picture fits its caption with its own view word best."""
+    seen = lexicon.look(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
+    texts = [with_view(caption(spec), view) for spec in specs for view in VIEWS]
+    words = lexicon.read(texts).unflatten(0, (len(specs), len(VIEWS)))
+    best = torch.einsum("nvd,nwd->nvw", seen, words).argmax(dim=-1)
+    return (best == torch.arange(len(VIEWS), device=best.device)).cpu()
+
+
+def report(
+    pictures: Float[Tensor, "N V 3 h w"], specs: Sequence[Spec], lexicon: Lexicon
+) -> tuple[list[Verdict], dict[str, dict[str, Row]]]:
+    """Verdicts on the prompts; figures by family and kind, of prompts and of single pictures."""
+    of_prompts = verdicts_of_pictures(pictures, specs, lexicon)
+    repeated = [spec for spec in specs for _ in VIEWS]
+    singles = verdicts_of_pictures(pictures.flatten(0, 1)[:, None], repeated, lexicon)
+    is_view_right = views_right(pictures, specs, lexicon).flatten().tolist()
+    pairs = list(zip(singles, is_view_right, strict=True))
+    return of_prompts, {
+        "prompts": {
+            name: asdict(figures(group))
+            for name, group in grouped(of_prompts, lambda verdict: verdict.spec).items()
+        },
+        "pictures": {
+            name: asdict(figures([verdict for verdict, _ in group]))
+            | {"view_word": share(right for _, right in group)}
+            for name, group in grouped(pairs, lambda pair: pair[0].spec).items()
+        },
+        "pictures by view": {
+            view: asdict(figures([verdict for verdict, _ in pairs[k :: len(VIEWS)]]))
+            | {"view_word": share(right for _, right in pairs[k :: len(VIEWS)])}
+            for k, view in enumerate(VIEWS)
+        },
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m engine.evaluation.teacher")
+    parser.add_argument("--guidance", default="primitives", help="primitives or a directory")
+    parser.add_argument("--split", choices=get_args(Split), default="test")
+    parser.add_argument("--prompts", type=int, default=512)
+    parser.add_argument("--judge", default="j2", help="j1, j2 or a directory")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--scale", type=float, default=4.0, help="guidance scale")
+    parser.add_argument("--seed", type=int, default=_SEED)
+    given = parser.parse_args(arguments)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    path = files.resolve(given.guidance)
+    guidance = PixelGuidance.load(path, device=device)
+    specs = choose(given.split, given.prompts, given.seed)
+    start = time.perf_counter()
+    pictures = draw_views(guidance, specs, seed=given.seed, steps=given.steps, scale=given.scale)
+    seconds = time.perf_counter() - start
+    found, said = report(pictures, specs, Lexicon(Judge.load(given.judge, device)))
+    given.out.mkdir(parents=True, exist_ok=True)
+    facts = {
+        **{k: v for k, v in vars(given).items() if k != "out"},
+        "guidance_digest": files.digest(path),
+        "seconds_of_drawing": round(seconds, 1),
+        "figures": said,
+        "rows": [verdict.as_row() for verdict in found],
+    }
+    (given.out / "teacher.json").write_text(json.dumps(facts, indent=1) + "\n")
+    write_sheets(given.out, list(zip(found, pictures, strict=True)))
+    print(f"{given.prompts} prompts of {given.split}, judge {given.judge}: mean of four pictures")
+    print(table(said["prompts"]))
+    print(f"single pictures, drawn in {seconds:.1f} s")
+    print(table({"all": said["pictures"]["all"], **said["pictures by view"]}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

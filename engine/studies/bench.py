@@ -1,0 +1,126 @@
+"""Recipes tried on the same scenes of the embedded world: what each costs and what a judge says.
+
+Axes: N scenes, V views of the stage.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engine.evaluation.judging import verdicts
+from engine.evaluation.lexicon import Lexicon, spec_places
+from engine.evaluation.stage import show_scenes
+from engine.evaluation.verdict import Verdict, figures
+from engine.gang import Gang, SceneRequest
+from engine.guidance.guidance import Guidance
+from engine.primitives.captions import caption
+from engine.primitives.grammar import Spec
+from engine.recipe import Recipe
+from engine.showcase import optimise
+
+_WARM_UP = 3
+_TIMED = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of one recipe."""
+
+    name: str
+    recipe: Recipe
+    seconds: float
+    """Of optimisation, all scenes together."""
+    peak_bytes: int | None
+    """Most memory of the GPU in use, the models included; None on a CPU."""
+    colour: Float[Tensor, "N V 3 h w"]
+    verdicts: list[Verdict]
+    caption_score: float
+    """Mean logit of the own caption: finer than shares of few scenes, but of this judge only."""
+    num_ok: int
+    """Scenes that neither diverged nor ended empty."""
+
+    def as_row(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        recipe = self.recipe
+        return {
+            "name": self.name,
+            "gradient": recipe.distillation.gradient,
+            "guidance_scale": recipe.distillation.scale,
+            "lr": recipe.optimiser.lr,
+            "losses": asdict(recipe.losses),
+            "steps": recipe.iterations,
+            "evaluations_a_scene": recipe.iterations * recipe.views,
+            "seconds": round(self.seconds, 2),
+            "ms_a_step": round(1000.0 * self.seconds / recipe.iterations, 2),
+            "peak_bytes": self.peak_bytes,
+            "ok": self.num_ok,
+            "caption_score": round(self.caption_score, 4),
+            "figures": asdict(figures(self.verdicts)),
+            "scenes": [verdict.as_row() for verdict in self.verdicts],
+        }
+
+
+class Bench:
+    """Scenes, the diffusion model that makes them and the judge that looks at them."""
+
+    def __init__(
+        self,
+        guidance: Guidance,
+        lexicon: Lexicon,
+        specs: Sequence[Spec],
+        *,
+        num_slots: int,
+        seed: int,
+    ) -> None:
+        self.guidance, self.specs = guidance, specs
+        self._lexicon, self._num_slots = lexicon, num_slots
+        self._requests = [
+            SceneRequest(key=f"{k:04d}", prompt=caption(spec), seed=seed + k)
+            for k, spec in enumerate(specs)
+        ]
+
+    def run(self, name: str, recipe: Recipe) -> Outcome:
+        """Makes every scene by a recipe, shows them to the judge and prints a line."""
+        is_gpu = self.guidance.device.type == "cuda"
+        if is_gpu:
+            torch.cuda.reset_peak_memory_stats(self.guidance.device)
+        gang = Gang(recipe, self.guidance, num_slots=self._num_slots)
+        finished = sorted(optimise(gang, self._requests), key=lambda scene: scene.key)
+        peak = torch.cuda.max_memory_allocated(self.guidance.device) if is_gpu else None
+        staged = show_scenes([scene.scene if scene.status == "ok" else None for scene in finished])
+        own = [spec_places()[spec] for spec in self.specs]
+        outcome = Outcome(
+            name=name,
+            recipe=recipe,
+            seconds=sum(scene.seconds for scene in finished),
+            peak_bytes=peak,
+            colour=staged.colour,
+            verdicts=verdicts(staged, self.specs, self._lexicon),
+            caption_score=float(self._lexicon.scores(staged.colour)[range(len(own)), own].mean()),
+            num_ok=sum(scene.status == "ok" for scene in finished),
+        )
+        print(f"{name}: {outcome.seconds:.1f} s, score {outcome.caption_score:.2f}", flush=True)
+        return outcome
+
+    def seconds_a_step(self, recipe: Recipe) -> float:
+        """Time of one step of the gang, all its slots busy as far as there are scenes."""
+        gang = Gang(recipe, self.guidance, num_slots=self._num_slots)
+        for request in self._requests[: gang.num_slots]:
+            gang.add(request)
+        for _ in range(_WARM_UP):
+            gang.step()
+        start = self._now()
+        for _ in range(_TIMED):
+            gang.step()
+        return (self._now() - start) / _TIMED
+
+    def _now(self) -> float:
+        """The time when the device has done all that was asked of it."""
+        if self.guidance.device.type == "cuda":
+            torch.cuda.synchronize(self.guidance.device)
+        return time.perf_counter()

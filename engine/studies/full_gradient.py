@@ -1,0 +1,167 @@
+"""Is the U-Net's Jacobian worth its price? Score distillation leaves it out; this puts it back.
+
+    python -m engine.studies.full_gradient --out DIR --recipe primitives --prompts 24
+
+score   the recipe as it is, and without regularisers, so that neither is compared across that line
+full    the gradient of the diffusion loss itself (`engine.sds`), with other settings tried, since
+        the recipe was tuned for the score: guidance (the recipe's, a fifth, and none beyond the
+        caption: the plain loss); then, with the best of these, a third of the learning rate, and
+        no regularisers. Elsewhere these are scaled by the ratio of the two gradients' sizes.
+
+Each try of full takes as long as score does, in fewer steps. The best by the judge's mean logit
+then runs as many steps as score: an equal number of evaluations, each with a backward pass more.
+Full is thus chosen on the very scenes that are reported, which is to its advantage. Writes
+`results.json`, `table.md` and `pictures.png`.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from engine import recipes
+from engine.evaluation.judge import Judge
+from engine.evaluation.lexicon import Lexicon
+from engine.evaluation.stage import AZIMUTHS_DEG, ELEVATION_DEG
+from engine.guidance import files
+from engine.guidance.pixel import PixelGuidance
+from engine.primitives.captions import caption
+from engine.primitives.splits import Split, choose
+from engine.recipe import DistillationConfig, LossConfig, Recipe
+from engine.studies import report
+from engine.studies.bench import Bench, Outcome
+from engine.studies.gradients import Comparison, compare, ratio_of_sizes, texts_of_views
+
+_SEED = 5
+_FEWER = 5.0
+_SLOWER = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """All that was run."""
+
+    score: Outcome
+    bare_score: Outcome
+    """Without regularisers."""
+    tries: list[Outcome]
+    """Full in as much time as score."""
+    full: Outcome
+    """The best try's settings with as many evaluations as score."""
+    comparisons: list[Comparison]
+    """Of the gradients, under the recipe's guidance, on what score made."""
+
+
+def best_of(tries: Sequence[Outcome]) -> Outcome:
+    """The outcome of the highest caption score."""
+    return max(tries, key=lambda outcome: outcome.caption_score)
+
+
+def plain_scale(config: DistillationConfig) -> float:
+    """The guidance scale at which eps_hat is the conditional prediction alone."""
+    return 1.0 if config.form == "interpolate" else 0.0
+
+
+def with_regularisers(recipe: Recipe, factor: float) -> Recipe:
+    """The recipe, its regularisers weighing `factor` times as much; 0 switches them off."""
+    losses = recipe.losses
+    first, last = losses.entropy
+    scaled = LossConfig(
+        opacity=factor * losses.opacity,
+        entropy=(factor * first, factor * last),
+        total_variation=factor * losses.total_variation,
+        orientation=factor * losses.orientation,
+    )
+    return replace(recipe, losses=scaled)
+
+
+def with_slower_rate(recipe: Recipe) -> Recipe:
+    """The recipe with a third of its learning rate."""
+    first, last = recipe.optimiser.lr
+    slower = replace(recipe.optimiser, lr=(first / _SLOWER, last / _SLOWER))
+    return replace(recipe, optimiser=slower)
+
+
+def study(bench: Bench, recipe: Recipe, num_steps: int) -> Findings:
+    """Runs everything. Score takes `num_steps` steps of the recipe."""
+    recipe = replace(recipe, iterations=num_steps)
+    full = replace(recipe, distillation=replace(recipe.distillation, gradient="full"))
+    score = bench.run("score", recipe)
+    bare_score = bench.run("score, no regularisers", with_regularisers(recipe, 0.0))
+    share = bench.seconds_a_step(recipe) / bench.seconds_a_step(full)
+    fewer = replace(full, iterations=max(1, round(num_steps * share)))
+    usual = recipe.distillation.scale
+    tries, comparisons = [], []
+    for scale in (usual, usual / _FEWER, plain_scale(recipe.distillation)):
+        distillation = replace(full.distillation, scale=scale)
+        rows = _compared(bench, score, distillation)
+        comparisons = comparisons or rows
+        weighed = with_regularisers(fewer, ratio_of_sizes(rows))
+        tried = replace(weighed, distillation=distillation)
+        tries.append(bench.run(f"full, guidance {scale:g}", tried))
+    best = best_of(tries)
+    tries += [
+        bench.run(f"{best.name}, rate / {_SLOWER:g}", with_slower_rate(best.recipe)),
+        bench.run(f"{best.name}, no regularisers", with_regularisers(best.recipe, 0.0)),
+    ]
+    best = best_of(tries)
+    longer = replace(best.recipe, iterations=num_steps)
+    return Findings(
+        score=score,
+        bare_score=bare_score,
+        tries=tries,
+        full=bench.run(f"{best.name}, equal evaluations", longer),
+        comparisons=comparisons,
+    )
+
+
+def _compared(bench: Bench, score: Outcome, full: DistillationConfig) -> list[Comparison]:
+    """Both gradients on the pictures of what score made, seen from four sides."""
+    azimuths = AZIMUTHS_DEG[::2]
+    prompts = [caption(spec) for spec in bench.specs]
+    text = texts_of_views(bench.guidance, prompts, azimuths, ELEVATION_DEG)
+    x = 2.0 * score.colour[:, ::2].to(bench.guidance.device) - 1.0
+    return compare(bench.guidance, x, text, score.recipe.distillation, full)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m engine.studies.full_gradient")
+    parser.add_argument("--recipe", default="primitives")
+    parser.add_argument("--guidance", help="a model directory instead of the recipe's")
+    parser.add_argument("--judge", default="j1", help="j1 or a directory; j2 only reports")
+    parser.add_argument("--split", choices=get_args(Split), default="dev")
+    parser.add_argument("--prompts", type=int, default=24)
+    parser.add_argument("--slots", type=int, help="by default as many as there are prompts")
+    parser.add_argument("--steps", type=int, default=300, help="of score")
+    parser.add_argument("--seed", type=int, default=_SEED)
+    parser.add_argument("--compile", action="store_true", help="compile the U-Net")
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    base = recipes.get(given.recipe)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    path = files.resolve(given.guidance or base.guidance)
+    guidance = PixelGuidance.load(path, device=device, compiled=given.compile)
+    specs = choose(given.split, given.prompts, given.seed)
+    slots = given.slots or len(specs)
+    lexicon = Lexicon(Judge.load(given.judge, device))
+    bench = Bench(guidance, lexicon, specs, num_slots=slots, seed=given.seed)
+    findings = study(bench, base, given.steps)
+    facts: dict[str, Any] = {
+        **{name: value for name, value in vars(given).items() if name != "out"},
+        "slots": slots,
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "torch": torch.__version__,
+        "unet_dtype": str(guidance.dtype),
+        "guidance_digest": files.digest(path),
+    }
+    outcomes = [findings.score, findings.bare_score, *findings.tries, findings.full]
+    shown = [findings.score, findings.full, best_of(findings.tries)]
+    report.write(given.out, facts, outcomes, findings.comparisons, shown)
+
+
+if __name__ == "__main__":
+    main()

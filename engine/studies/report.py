@@ -1,0 +1,107 @@
+"""What a study leaves: `results.json` for programs, `table.md` and `pictures.png` for people."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from engine.evaluation.report import HEADS
+from engine.export.images import on_white, png
+from engine.export.sheet import Row, contact_sheet
+from engine.primitives.captions import caption
+from engine.studies.bench import Outcome
+from engine.studies.gradients import Comparison
+
+_FIGURES = ("colour_retrieval", "geometry_retrieval", "kind", "all_colours", "against_swap")
+_SHOWN_VIEWS = (1, 5)
+"""The object's front left, and its back right."""
+
+_ENLARGED = 2
+
+
+def write(
+    out: Path,
+    facts: Mapping[str, Any],
+    outcomes: Sequence[Outcome],
+    comparisons: Sequence[Comparison],
+    shown: Sequence[Outcome],
+) -> None:
+    """Writes everything into `out`; of `shown`, left to right, there are pictures."""
+    out.mkdir(parents=True, exist_ok=True)
+    results = {
+        **facts,
+        "gradients": [asdict(row) for row in comparisons],
+        "outcomes": [outcome.as_row() for outcome in outcomes],
+        "shown": [outcome.name for outcome in shown],
+    }
+    (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    tables = [markdown(costs_and_figures(outcomes)), markdown(_sizes(comparisons))]
+    (out / "table.md").write_text("\n".join(tables))
+    (out / "pictures.png").write_bytes(_pictures(shown))
+    print(tables[0], flush=True)
+
+
+def costs_and_figures(outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
+    """A row an outcome."""
+    rows = []
+    for outcome in outcomes:
+        row = outcome.as_row()
+        peak = outcome.peak_bytes
+        found = {
+            HEADS.get(name, name): "-" if value is None else f"{value:.2f}"
+            for name, value in row["figures"].items()
+            if name in _FIGURES
+        }
+        rows.append(
+            {
+                "": outcome.name,
+                "steps": f"{row['steps']}",
+                "ms a step": f"{row['ms_a_step']:.1f}",
+                "seconds": f"{outcome.seconds:.1f}",
+                "GiB": "-" if peak is None else f"{peak / 2**30:.1f}",
+                "ok": f"{outcome.num_ok} of {len(outcome.verdicts)}",
+                **found,
+                "caption score": f"{outcome.caption_score:.2f}",
+            }
+        )
+    return rows
+
+
+def _sizes(comparisons: Sequence[Comparison]) -> list[dict[str, str]]:
+    """A row a diffusion time."""
+    return [
+        {f.name.replace("_", " "): f"{getattr(row, f.name):.3g}" for f in fields(row)}
+        for row in comparisons
+    ]
+
+
+def markdown(rows: Sequence[Mapping[str, str]]) -> str:
+    """A table; the first row's names are its head."""
+    heads = list(rows[0])
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *(list(row.values()) for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _pictures(shown: Sequence[Outcome]) -> bytes:
+    """A tile a scene: two views of every outcome, side by side."""
+    rows = [
+        Row(
+            caption=caption(verdict.spec),
+            pictures=[_png(outcome.colour[k, view]) for outcome in shown for view in _SHOWN_VIEWS],
+        )
+        for k, verdict in enumerate(shown[0].verdicts)
+    ]
+    heads = (f"{outcome.name} ({outcome.recipe.iterations} steps)" for outcome in shown)
+    return contact_sheet(rows, "two views each of:  " + "  |  ".join(heads))
+
+
+def _png(picture: Float[Tensor, "3 h w"]) -> bytes:
+    image = on_white(picture.movedim(0, -1), torch.ones_like(picture[0]))
+    size = (image.width * _ENLARGED, image.height * _ENLARGED)
+    return png(image.resize(size, Image.Resampling.NEAREST))
