@@ -1,7 +1,7 @@
 """The manifest of the demonstration: four prompts that the embedded world has never seen.
 
-Their combinations of kind and colours belong to the `dev` split of `engine.primitives.grammar`: the
-guidance model was trained without them. Each looks different from every side. `collection` is
+Their combinations of kind and colours belong to the `dev` split of `engine.primitives.splits`: no
+guidance model of this world is trained on them. Each looks different from every side. `collection` is
 there to show that other columns are carried into the dataset. After a change here:
 
     python -m pipeline.demo
@@ -16,10 +16,10 @@ PATH = Path(__file__).parent / "examples" / "demo.parquet"
 """The manifest as the package brings it."""
 
 _ROWS = (
-    {"prompt_id": "car", "prompt": "a purple car", "collection": "vehicles"},
-    {"prompt_id": "lamp", "prompt": "a yellow lamp", "collection": "furniture"},
-    {"prompt_id": "chair", "prompt": "a blue chair with orange legs", "collection": "furniture"},
-    {"prompt_id": "duck", "prompt": "a blue duck with orange beak", "collection": "animals"},
+    {"prompt_id": "car", "prompt": "a red car with black wheels", "collection": "vehicles"},
+    {"prompt_id": "lamp", "prompt": "a blue lamp with orange stand", "collection": "furniture"},
+    {"prompt_id": "chair", "prompt": "a green chair with red legs", "collection": "furniture"},
+    {"prompt_id": "duck", "prompt": "a yellow duck with green beak", "collection": "animals"},
 )
 
 

@@ -88,14 +88,14 @@ def _recoloured(spec: Spec) -> Iterator[_Key]:
 
 def _relatives(spec: Spec) -> Iterator[_Key]:
     """One colour more or fewer, another count, another relation, the solids exchanged."""
-    kind, relation, other, _ = spec.geometry
-    if relation:
-        for again, (a, b) in itertools.product(RELATIONS, ((kind, other), (other, kind))):
+    if spec.relation:
+        pairs = (spec.kind, spec.other), (spec.other, spec.kind)
+        for relation, (first, second) in itertools.product(RELATIONS, pairs):
             for colours in itertools.permutations(spec.colours):
-                yield Geometry(a, again, b), colours
+                yield Geometry(first, relation, second), colours
         return
     for count in (1, *COUNTS):
-        yield Geometry(kind, count=count), spec.colours
+        yield Geometry(spec.kind, count=count), spec.colours
     yield spec.geometry, spec.colours[:-1]
     for colour in COLOURS:
         yield spec.geometry, (*spec.colours, colour)

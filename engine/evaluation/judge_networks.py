@@ -3,8 +3,8 @@
     j1   a residual network, and windows of neighbouring words that widen layer by layer
     j2   a transformer over patches of 8 x 8 pixels, and one over words with learned positions
 
-Legend: B pictures or captions, c channels, h = w pixels, T words, d an encoder's width, D the width
-of the common space. Word 0 is padding.
+Legend: B pictures or captions, c channels, h = w pixels, T words, P places (words, pixels or
+patches), d an encoder's width, D the width of the common space. Word 0 is padding.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 NUM_WORDS = 24
@@ -74,6 +74,28 @@ JUDGES: Mapping[str, JudgeConfig] = {
 """The published judges: different in architecture on both sides."""
 
 
+class _Head(nn.Module):
+    """From the mean and the maximum over places to the common space."""
+
+    def __init__(self, width: int, embedding: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(2 * width)
+        self.layers = nn.Sequential(
+            nn.Linear(2 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, embedding)
+        )
+
+    def forward(
+        self, x: Float[Tensor, "B P d"], is_there: Bool[Tensor, "B P"] | None = None
+    ) -> Float[Tensor, "B D"]:
+        if is_there is None:
+            mean, most = x.mean(1), x.amax(1)
+        else:
+            weight = is_there.to(x.dtype)[..., None]
+            mean = (x * weight).sum(1) / weight.sum(1).clamp_min(1.0)
+            most = (x - 1e4 * (1.0 - weight)).amax(1)
+        return self.layers(self.norm(torch.cat([mean, most], dim=1)))
+
+
 class _Residual(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -91,7 +113,7 @@ class _Residual(nn.Module):
 
 
 class ConvolutionalPictures(nn.Module):
-    """Three levels of residual blocks at 1/2, 1/4 and 1/8 of the size; mean and maximum pooled."""
+    """Three levels of residual blocks at 1/2, 1/4 and 1/8 of the size."""
 
     def __init__(self, config: JudgeConfig) -> None:
         super().__init__()
@@ -104,13 +126,10 @@ class ConvolutionalPictures(nn.Module):
                 width *= 2
         layers += [nn.GroupNorm(_NUM_GROUPS, width), nn.SiLU()]
         self.layers = nn.Sequential(*layers)
-        self.head = nn.Sequential(
-            nn.Linear(2 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, config.embedding)
-        )
+        self.head = _Head(width, config.embedding)
 
     def forward(self, x: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B D"]:
-        found = self.layers(2.0 * x - 1.0)
-        return self.head(torch.cat([found.mean((2, 3)), found.amax((2, 3))], dim=1))
+        return self.head(self.layers(2.0 * x - 1.0).flatten(2).mT)
 
 
 class _Window(nn.Module):
@@ -133,26 +152,21 @@ class _Window(nn.Module):
 
 
 class WindowedCaptions(nn.Module):
-    """Windows of 1, 2, 4, ... words to either side; mean and maximum pooled. Knows no position."""
+    """Windows of 1, 2, 4, ... words to either side. Knows no position."""
 
     def __init__(self, config: JudgeConfig, num_words: int) -> None:
         super().__init__()
         width = config.caption_width
         self.words = nn.Embedding(num_words, width)
         self.layers = nn.ModuleList(_Window(width, 2**i) for i in range(config.caption_depth))
-        self.norm = nn.LayerNorm(2 * width)
-        self.head = nn.Sequential(
-            nn.Linear(2 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, config.embedding)
-        )
+        self.head = _Head(width, config.embedding)
 
     def forward(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B D"]:
         x = self.words(tokens)
-        is_word = (tokens > 0)[..., None].to(x.dtype)
+        is_word = tokens > 0
         for layer in self.layers:
-            x = layer(x, is_word)
-        mean = (x * is_word).sum(1) / is_word.sum(1).clamp_min(1.0)
-        most = (x - 1e4 * (1.0 - is_word)).amax(1)
-        return self.head(self.norm(torch.cat([mean, most], dim=1)))
+            x = layer(x, is_word[..., None].to(x.dtype))
+        return self.head(x, is_word)
 
 
 class _Attention(nn.Module):
@@ -183,7 +197,7 @@ class _Attention(nn.Module):
 
 
 class PatchPictures(nn.Module):
-    """A transformer over patches of 8 x 8 pixels (arXiv 2010.11929), mean pooled.
+    """A transformer over patches of 8 x 8 pixels (arXiv 2010.11929).
 
     The patches overlap a little: three strided convolutions make them (arXiv 2106.14881).
     """
@@ -201,17 +215,17 @@ class PatchPictures(nn.Module):
             _Attention(width, 3 * width) for _ in range(config.picture_depth)
         )
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, config.embedding)
+        self.head = _Head(width, config.embedding)
 
     def forward(self, x: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B D"]:
         found = self.patches(2.0 * x - 1.0).flatten(2).mT + self.positions
         for layer in self.layers:
             found = layer(found)
-        return self.head(self.norm(found).mean(1))
+        return self.head(self.norm(found))
 
 
 class AttentiveCaptions(nn.Module):
-    """A transformer over words with learned positions, absolute and relative, mean pooled.
+    """A transformer over words with learned positions, absolute and relative.
 
     Each head starts out by looking near, half of them to the left and half to the right: which
     colour belongs to which word is a matter of neighbours.
@@ -230,7 +244,7 @@ class AttentiveCaptions(nn.Module):
         side = torch.arange(width // HEAD_WIDTH)[:, None] % 2 * 2 - 1
         self.apart = nn.Parameter(-(apart - side).abs())
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, config.embedding)
+        self.head = _Head(width, config.embedding)
 
     def forward(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B D"]:
         is_word = tokens > 0
@@ -240,8 +254,7 @@ class AttentiveCaptions(nn.Module):
         x = self.words(tokens) + self.positions[: tokens.shape[1]]
         for layer in self.layers:
             x = layer(x, bias)
-        share = is_word / is_word.sum(1, keepdim=True).clamp_min(1)
-        return self.head((self.norm(x) * share[..., None]).sum(1))
+        return self.head(self.norm(x), is_word)
 
 
 class DualEncoder(nn.Module):

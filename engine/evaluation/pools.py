@@ -2,8 +2,9 @@
 
 The pool of 64 holds, all different and in this order: the scene's own caption; its colour swap,
 where it has two colours; 15 of the same kind, those of the same geometry before others; 15 that
-share a colour; the rest at random. All but the swap come from the scene's own split, and the draw
-depends on the scene alone. The benchmark's pool holds its own captions and each one's swap.
+share a colour; the rest at random. Where a split has fewer of the first sorts, the rest fill up.
+All but the swap come from the scene's own split, and the draw depends on the scene alone. The
+benchmark's pool holds its own captions and each one's swap.
 """
 
 import random

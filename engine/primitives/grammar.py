@@ -88,7 +88,8 @@ COUNTS: Mapping[int, str] = {2: "two", 3: "three", 4: "four"}
 """How many equal solids stand in a row along Y."""
 
 
-class Geometry(NamedTuple):
+@dataclass(frozen=True, order=True)
+class Geometry:
     """What a scene shows, whatever its colours."""
 
     kind: str
@@ -130,7 +131,7 @@ class Spec:
     def __post_init__(self) -> None:
         if self.geometry not in _known_geometries():
             raise ValueError(
-                f"unknown geometry {tuple(self.geometry)!r}; expected one of the kinds "
+                f"unknown {self.geometry!r}; expected one of the kinds "
                 f"{', '.join(KINDS)}, or solids ({', '.join(SOLIDS)}) in one of the relations "
                 f"{', '.join(RELATIONS)} or 2 to 4 in a row"
             )

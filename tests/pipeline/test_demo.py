@@ -1,6 +1,7 @@
 import pyarrow.parquet as pq
 
-from engine.primitives import grammar
+from engine.primitives.captions import parse
+from engine.primitives.splits import split
 from pipeline import demo, manifest
 from pipeline.records import Prompt
 
@@ -23,8 +24,8 @@ def test_all_of_it_is_accepted() -> None:
 
 def test_the_guidance_model_has_not_seen_its_prompts() -> None:
     for row in demo.table().to_pylist():
-        spec = grammar.parse(row["prompt"])
-        assert grammar.split(spec) == "dev"
+        spec = parse(row["prompt"])
+        assert split(spec) == "dev"
 
 
 def test_the_readme_shows_its_rows() -> None:

@@ -3,7 +3,8 @@
 A picture's features are the colours of its upper and of its lower half, by nearest colour word
 (24 shares), and its outline on an 8 x 8 raster; each part has unit length. A caption's are what
 they would be for one solid on another, the first above; every other scene is read as if its colours
-were mixed all over. View words are ignored. Outlines are known of the geometries in `KNOWN`, of middling proportions.
+were mixed all over. Outlines are known of the geometries in `KNOWN`, of middling proportions. View
+words are ignored.
 """
 
 import math

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,13 +17,14 @@ from engine.recipe import ExportConfig
 from tests.engine.evaluation.oracles import Oracle
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch, lexicon: Lexicon) -> None:
     monkeypatch.setattr(benchmark.Judge, "load", lambda *_: Oracle())
     monkeypatch.setattr(benchmark, "Lexicon", lambda _: lexicon)
     monkeypatch.setattr(chamfer, "NUM_SHAPES", 4)
 
 
+@pytest.mark.usefixtures("_small")
 def test_from_prompts_to_figures(
     tmp_path: Path, tiny_weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -63,8 +65,9 @@ def test_without_a_scene_or_a_mesh_the_distance_is_infinite() -> None:
 @pytest.mark.parametrize("name", ["prompts", "seeds", "slots"])
 def test_numbers_are_checked(name: str, tiny_weights: Path, tmp_path: Path) -> None:
     recipe = dataclasses.replace(recipes.get("smoke"), guidance=str(tiny_weights))
+    wrong: dict[str, Any] = {name: 0}
     with pytest.raises(ValueError, match=f"{name}: expected 1 or more, got 0"):
-        BenchmarkConfig(recipe=recipe, out=tmp_path, **{name: 0})
+        BenchmarkConfig(recipe=recipe, out=tmp_path, **wrong)
 
 
 def test_the_model_is_checked(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import pytest
 from engine.evaluation.pools import colour_pool, with_swaps
 from engine.primitives.captions import caption
 from engine.primitives.grammar import Spec
-from engine.primitives.splits import choose, split, specs_of
+from engine.primitives.splits import choose, specs_of, split
 
-SPECS = [*choose("test", 60, 1), *choose("dev", 20, 1)]
+SPECS = [*choose("test", 24, 1), *choose("dev", 8, 1)]
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=caption)
@@ -36,8 +36,7 @@ def test_the_same_pool_in_every_process() -> None:
     code = (
         "from engine.evaluation.pools import colour_pool\n"
         "from engine.primitives.splits import choose\n"
-        "print(hash(tuple(map(repr, colour_pool(choose('test', 60, 1)[0])))) and "
-        "[repr(s) for s in colour_pool(choose('test', 60, 1)[0])])"
+        "print([repr(spec) for spec in colour_pool(choose('test', 24, 1)[0])])"
     )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == str([repr(spec) for spec in colour_pool(SPECS[0])])

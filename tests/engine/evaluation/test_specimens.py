@@ -79,5 +79,5 @@ def test_another_recipe_or_other_prompts_need_another_place(recipe: Recipe, tmp_
     claim(recipe, SPECS, tmp_path)
     with pytest.raises(ValueError, match="another recipe digest"):
         claim(dataclasses.replace(recipe, iterations=7), SPECS, tmp_path)
-    with pytest.raises(ValueError, match="of another prompts; .*give another directory"):
+    with pytest.raises(ValueError, match=r"of another prompts; .*give another directory"):
         claim(recipe, SPECS[:1], tmp_path)

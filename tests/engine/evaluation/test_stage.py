@@ -83,5 +83,5 @@ def test_what_came_to_nothing_is_background() -> None:
 
 
 def test_the_stage_is_as_it_was_agreed() -> None:
-    assert stage.AZIMUTHS_DEG == tuple(45.0 * k for k in range(8))
+    assert tuple(45.0 * k for k in range(8)) == stage.AZIMUTHS_DEG
     assert (stage.ELEVATION_DEG, stage.RADIUS, stage.FOV_Y_DEG, stage.SIZE) == (30, 2.2, 45, 64)
