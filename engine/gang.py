@@ -16,11 +16,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from engine import fields, losses, occupancy, sds, viewpoints
+from engine.configs.common import Span
 from engine.fields import Parameters
 from engine.guidance.guidance import Guidance
 from engine.guidance.prompts import VIEWS, with_view
 from engine.optimiser import Moments, adam_step
-from engine.recipe import Recipe, Span
+from engine.recipe import Recipe
 from engine.render import Rendering, render
 from engine.scene import Scene
 

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from engine.configs.march import MarchConfig
 from engine.fields.field import Field, Parameters
 from engine.philox import Purpose, uniform
-from engine.recipe import MarchConfig
 
 _DECAY = 0.8
 """What is left of a cell's old estimate when a lower one is measured."""

@@ -9,8 +9,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from engine import fields
+from engine.configs.fields import FieldConfig
 from engine.fields import Parameters
-from engine.recipe import FieldConfig, Recipe
+from engine.recipe import Recipe
 
 
 class Scene:

@@ -19,9 +19,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from engine.configs.distillation import DistillationConfig
 from engine.guidance.guidance import Guidance
 from engine.philox import Purpose, normal, uniform
-from engine.recipe import DistillationConfig
 
 
 def draw_time(

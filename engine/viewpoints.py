@@ -14,9 +14,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.cameras import Cameras, focal_of, look_at, orbit_position
+from engine.configs.cameras import CameraConfig
+from engine.configs.common import Span
+from engine.configs.shading import ShadingConfig
 from engine.guidance.prompts import FRONT_HALF_WIDTH_DEG, OVERHEAD_ELEVATION_DEG
 from engine.philox import Purpose, normal, uniform
-from engine.recipe import CameraConfig, Recipe, ShadingConfig, Span
+from engine.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

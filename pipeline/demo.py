@@ -1,8 +1,8 @@
 """The manifest of the demonstration: four prompts that the embedded world has never seen.
 
 Their combinations of kind and colours belong to the `dev` split of `engine.primitives.splits`: no
-guidance model of this world is trained on them. Each looks different from every side. `collection` is
-there to show that other columns are carried into the dataset. After a change here:
+guidance model of this world is trained on them. Each looks different from every side. `collection`
+is there to show that other columns are carried into the dataset. After a change here:
 
     python -m pipeline.demo
 """

@@ -12,6 +12,7 @@ RAY_FILES = {"actor.py", "cluster.py", "dispatch.py", "driver.py", "pool.py"}
 """The driver's and the actors' side of the pipeline; everything else runs without Ray."""
 TORCH_FREE = [
     "engine/__init__.py",
+    *sorted(f"engine/configs/{path.name}" for path in (ROOT / "engine/configs").glob("*.py")),
     "engine/recipe.py",
     "engine/recipes/__init__.py",
     "engine/recipes/primitives.py",

@@ -23,6 +23,7 @@ from typing import get_args
 import torch
 
 from engine import recipes
+from engine.configs.export import ExportConfig
 from engine.evaluation.benchmark_prompts import NUM_PROMPTS, benchmark_specs
 from engine.evaluation.benchmark_report import Result, write
 from engine.evaluation.chamfer import Chamfer, points_on_mesh
@@ -35,7 +36,7 @@ from engine.evaluation.stage import show_scenes
 from engine.export import lattice, mesh
 from engine.guidance import files
 from engine.primitives.splits import Split
-from engine.recipe import ExportConfig, Recipe
+from engine.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ Importing this package is free; torch and the mesh libraries are loaded by the f
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from engine.configs.export import ExportConfig
 from engine.export.asset import MESH_STATISTICS, Asset, View
-from engine.recipe import ExportConfig
 
 if TYPE_CHECKING:
     from engine.export.subject import Subject

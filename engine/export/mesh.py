@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from engine.configs.export import ExportConfig
 from engine.export.lattice import Lattice
 from engine.export.solid import find_level, without_cavities, without_islands
 from engine.export.subject import Subject, albedo_at, density_at
-from engine.recipe import ExportConfig
 from engine.volume import accumulate, composite
 
 _BISECTIONS = 6

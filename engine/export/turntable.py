@@ -2,12 +2,12 @@
 
 import io
 
+from engine.configs.export import ExportConfig
 from engine.export.images import on_white, png
 from engine.export.march import render
 from engine.export.occupancy import Occupancy
 from engine.export.subject import Subject
 from engine.export.views import cameras_at, ring
-from engine.recipe import ExportConfig
 
 _TURN_MS = 3000
 _QUALITY = 90

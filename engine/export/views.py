@@ -9,13 +9,13 @@ import math
 import torch
 
 from engine.cameras import Cameras, orbit
+from engine.configs.export import ExportConfig
 from engine.export.asset import View
 from engine.export.images import depth_png, depth_scale, normal_png, rgba_png
 from engine.export.lattice import sample
 from engine.export.march import Rendering, render
 from engine.export.occupancy import Occupancy, occupied
 from engine.export.subject import Subject
-from engine.recipe import ExportConfig
 
 
 def ring(num: int, size: int, config: ExportConfig) -> Cameras:

@@ -1,9 +1,9 @@
 """Fields: density and albedo at points, for S scenes at once."""
 
+from engine.configs.fields import DenseGridConfig, FieldConfig
 from engine.fields.dense_grid import DenseGrid
 from engine.fields.field import Field, Parameters, Samples
 from engine.fields.hash_grid import HashGrid
-from engine.recipe import DenseGridConfig, FieldConfig
 
 __all__ = ["DenseGrid", "Field", "HashGrid", "Parameters", "Samples", "build"]
 

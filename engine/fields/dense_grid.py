@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from engine.configs.fields import DenseGridConfig
 from engine.fields.field import Parameters, Samples, blob, outward
-from engine.recipe import DenseGridConfig
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from engine.configs.fields import HashGridConfig
 from engine.fields.field import Parameters, Samples, blob, outward
 from engine.philox import Purpose, uniform
-from engine.recipe import HashGridConfig
 
 _PRIMES = (1, 2654435761, 805459861)
 

@@ -1,14 +1,12 @@
 """Recipes for the embedded world, whose diffusion model comes with the package."""
 
-from engine.recipe import (
-    DenseGridConfig,
-    DistillationConfig,
-    ExportConfig,
-    LossConfig,
-    MarchConfig,
-    OptimiserConfig,
-    Recipe,
-)
+from engine.configs.distillation import DistillationConfig
+from engine.configs.export import ExportConfig
+from engine.configs.fields import DenseGridConfig
+from engine.configs.losses import LossConfig
+from engine.configs.march import MarchConfig
+from engine.configs.optimiser import OptimiserConfig
+from engine.recipe import Recipe
 
 
 def primitives() -> Recipe:

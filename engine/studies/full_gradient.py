@@ -23,6 +23,8 @@ from typing import Any, get_args
 import torch
 
 from engine import recipes
+from engine.configs.distillation import DistillationConfig
+from engine.configs.losses import LossConfig
 from engine.evaluation.judge import Judge
 from engine.evaluation.lexicon import Lexicon
 from engine.evaluation.stage import AZIMUTHS_DEG, ELEVATION_DEG
@@ -30,7 +32,7 @@ from engine.guidance import files
 from engine.guidance.pixel import PixelGuidance
 from engine.primitives.captions import caption
 from engine.primitives.splits import Split, choose
-from engine.recipe import DistillationConfig, LossConfig, Recipe
+from engine.recipe import Recipe
 from engine.studies import report
 from engine.studies.bench import Bench, Outcome
 from engine.studies.gradients import Comparison, compare, ratio_of_sizes, texts_of_views

@@ -18,9 +18,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engine import sds
+from engine.configs.distillation import DistillationConfig
 from engine.guidance.guidance import Guidance
 from engine.guidance.prompts import view_word, with_view
-from engine.recipe import DistillationConfig
 
 TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
 

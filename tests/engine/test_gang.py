@@ -6,19 +6,15 @@ import pytest
 import torch
 
 from engine import cameras, occupancy, recipes, viewpoints
+from engine.configs.distillation import DistillationConfig
+from engine.configs.fields import DenseGridConfig, FieldConfig, HashGridConfig
+from engine.configs.losses import LossConfig
+from engine.configs.march import MarchConfig
+from engine.configs.optimiser import OptimiserConfig
+from engine.configs.shading import ShadingConfig
 from engine.fields import Parameters
 from engine.gang import FinishedScene, Gang, SceneRequest
-from engine.recipe import (
-    DenseGridConfig,
-    DistillationConfig,
-    FieldConfig,
-    HashGridConfig,
-    LossConfig,
-    MarchConfig,
-    OptimiserConfig,
-    Recipe,
-    ShadingConfig,
-)
+from engine.recipe import Recipe
 from tests.engine.fakes import DiscGuidance, RecordingGuidance, schedule
 
 DENSE = DenseGridConfig(resolutions=(4, 9))

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from engine import fields, occupancy, volume
+from engine.configs.fields import DenseGridConfig
+from engine.configs.march import MarchConfig
 from engine.fields import Parameters, Samples
-from engine.recipe import DenseGridConfig, MarchConfig
 
 CONFIG = MarchConfig(num_samples=9, num_bins=24, grid_size=6, density_floor=1.0, refresh=8)
 

@@ -10,18 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import recipes
-from engine.recipe import (
-    CameraConfig,
-    DenseGridConfig,
-    DistillationConfig,
-    ExportConfig,
-    HashGridConfig,
-    LossConfig,
-    MarchConfig,
-    OptimiserConfig,
-    Recipe,
-    ShadingConfig,
-)
+from engine.configs.cameras import CameraConfig
+from engine.configs.distillation import DistillationConfig
+from engine.configs.export import ExportConfig
+from engine.configs.fields import DenseGridConfig, HashGridConfig
+from engine.configs.losses import LossConfig
+from engine.configs.march import MarchConfig
+from engine.configs.optimiser import OptimiserConfig
+from engine.configs.shading import ShadingConfig
+from engine.recipe import Recipe
 
 EXAMPLES = {
     field.kind: replace(recipes.get("smoke"), field=field)

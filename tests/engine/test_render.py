@@ -5,9 +5,12 @@ import pytest
 import torch
 
 from engine import cameras, fields, occupancy, recipes, viewpoints
+from engine.configs.fields import DenseGridConfig, HashGridConfig
+from engine.configs.losses import LossConfig
+from engine.configs.shading import ShadingConfig
 from engine.fields import Field, Parameters
 from engine.philox import Purpose, uniform
-from engine.recipe import DenseGridConfig, HashGridConfig, LossConfig, Recipe, ShadingConfig
+from engine.recipe import Recipe
 from engine.render import Rendering, render
 from engine.viewpoints import Viewpoints
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from engine import fields
-from engine.recipe import DenseGridConfig, FieldConfig, HashGridConfig
+from engine.configs.fields import DenseGridConfig, FieldConfig, HashGridConfig
 from engine.scene import Scene
 
 CONFIGS = [

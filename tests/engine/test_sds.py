@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from engine import sds
+from engine.configs.distillation import DistillationConfig
 from engine.philox import Purpose, normal
-from engine.recipe import DistillationConfig
 from tests.engine.fakes import RecordingGuidance, schedule
 
 CONFIG = DistillationConfig(scale=7.0)

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from engine import recipes, viewpoints
+from engine.configs.cameras import CameraConfig
+from engine.configs.shading import ShadingConfig
 from engine.guidance.prompts import VIEWS, view_word
-from engine.recipe import CameraConfig, Recipe, ShadingConfig
+from engine.recipe import Recipe
 
 NUM_SCENES = 2000
 PLAIN = CameraConfig(position_jitter=0.0, target_jitter=0.0, up_jitter=0.0)

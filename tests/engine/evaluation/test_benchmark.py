@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from engine import recipes
+from engine.configs.export import ExportConfig
 from engine.evaluation import benchmark, chamfer
 from engine.evaluation.benchmark import BenchmarkConfig, main
 from engine.evaluation.lexicon import Lexicon
 from engine.evaluation.specimens import Specimen
 from engine.primitives.grammar import Spec
-from engine.recipe import ExportConfig
 from tests.engine.evaluation.oracles import Oracle
 
 

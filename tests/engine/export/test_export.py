@@ -6,8 +6,9 @@ import sys
 import torch
 
 from engine import fields
+from engine.configs.export import ExportConfig
+from engine.configs.fields import DenseGridConfig
 from engine.export import MESH_STATISTICS, export_asset
-from engine.recipe import DenseGridConfig, ExportConfig
 from engine.scene import Scene
 
 from .subjects import decode, figure, nothing

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import trimesh
 
+from engine.configs.export import ExportConfig
 from engine.export import glb, lattice, mesh, views
 from engine.export.asset import View
 from engine.export.mesh import Mesh
-from engine.recipe import ExportConfig
 
 from .subjects import RED, decode, figure, project
 

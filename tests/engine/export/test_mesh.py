@@ -8,9 +8,9 @@ import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.configs.export import ExportConfig
 from engine.export import lattice, mesh, statistics
 from engine.export.mesh import Mesh
-from engine.recipe import ExportConfig
 
 from .subjects import BLUE, GREEN, RAMP, RED, WHITE, Ball, Box, Solids, ball, box, figure, nothing
 

@@ -1,9 +1,9 @@
 import torch
 
+from engine.configs.march import MarchConfig
 from engine.export import lattice
 from engine.export.occupancy import DENSITY_FLOOR, Occupancy, occupied
 from engine.export.segments import Segments
-from engine.recipe import MarchConfig
 
 from .subjects import figure, nothing
 

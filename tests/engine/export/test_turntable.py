@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
+from engine.configs.export import ExportConfig
 from engine.export import lattice, turntable
 from engine.export.occupancy import Occupancy, occupied
-from engine.recipe import ExportConfig
 
 from .subjects import decode, figure
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from engine.configs.export import ExportConfig
 from engine.export import lattice, views
 from engine.export.asset import View
 from engine.export.occupancy import occupied
-from engine.recipe import ExportConfig
 
 from .subjects import (
     BLUE,

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.configs.fields import DenseGridConfig
 from engine.fields import DenseGrid, Parameters
 from engine.fields.field import blob
-from engine.recipe import DenseGridConfig
 
 CONFIG = DenseGridConfig(resolutions=(2, 5, 8), density_gain=3.0, blob_density=4.0)
 

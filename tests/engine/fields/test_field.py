@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from engine import fields
+from engine.configs.fields import DenseGridConfig, FieldConfig, HashGridConfig
 from engine.fields import DenseGrid, Field, HashGrid
 from engine.fields.field import blob, outward
-from engine.recipe import DenseGridConfig, FieldConfig, HashGridConfig
 
 DENSE = DenseGridConfig(resolutions=(3, 7))
 HASH = HashGridConfig(

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from engine.configs.fields import HashGridConfig
 from engine.fields import HashGrid, Parameters
 from engine.fields.hash_grid import encode
-from engine.recipe import HashGridConfig
 
 CONFIG = HashGridConfig(
     num_levels=4, features=3, log2_size=8, base_resolution=3, finest_resolution=20, hidden=6

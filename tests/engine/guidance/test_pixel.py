@@ -11,10 +11,10 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.deepfloyd_if.pipeline_if import IFPipeline
 
 from engine import sds
+from engine.configs.distillation import DistillationConfig
 from engine.gang import Gang, SceneRequest
 from engine.guidance.pixel import PixelGuidance
 from engine.philox import Purpose, normal
-from engine.recipe import DistillationConfig
 from tests.engine.test_gang import assert_identical, recipe
 from tests.tiny_pipeline import WIDTH, WORDS, write_tiny_pipeline
 

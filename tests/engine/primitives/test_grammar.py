@@ -138,7 +138,10 @@ def test_recolouring_to_a_colour_in_use_is_refused() -> None:
         (("car", ("red", "red")), "car takes 1 to 3 different"),
         (("mushroom", ("red", "blue", "pink")), "mushroom takes 1 to 2"),
         (("cube", ("red",), "on", "cube"), "cube takes 2 to 2"),
-        (("cube", ("red", "blue"), "on", "ball"), "unknown Geometry.kind='cube', relation='on', other='ball', count=1"),
+        (
+            ("cube", ("red", "blue"), "on", "ball"),
+            "unknown Geometry.kind='cube', relation='on', other='ball', count=1",
+        ),
         (("ball", ("red", "blue"), "next to", "cube"), "unknown Geometry"),
         (("cube", ("red", "blue"), "in", "cube"), "relations on, next to"),
         (("cube", ("red",), "", "", 5), "2 to 4 in a row"),

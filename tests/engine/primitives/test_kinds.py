@@ -1,5 +1,6 @@
 import itertools
 import math
+from dataclasses import astuple
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ PLACES = {
 
 def name(geometry: Geometry) -> str:
     """A test's name for a geometry."""
-    return " ".join(str(part) for part in geometry if part not in ("", 1))
+    return " ".join(str(part) for part in astuple(geometry) if part not in ("", 1))
 
 
 every_geometry = pytest.mark.parametrize("geometry", geometries(), ids=name)

@@ -8,13 +8,14 @@ from torch import Tensor
 
 from engine import recipes, viewpoints
 from engine.cameras import orbit_position
+from engine.configs.shading import ShadingConfig
 from engine.guidance.prompts import VIEWS, view_word
 from engine.primitives import pictures
 from engine.primitives.captions import colourless_forms, forms
 from engine.primitives.grammar import COLOURS, Geometry, Spec, geometries, specs
 from engine.primitives.pictures import Draws, Pictures, render, render_pictures, sample_draws
 from engine.primitives.splits import Split, probabilities, specs_of
-from engine.recipe import Recipe, ShadingConfig
+from engine.recipe import Recipe
 
 MANY = 4000
 EMBEDDED = [recipes.get(name) for name in recipes.names()]

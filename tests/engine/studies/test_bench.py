@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from engine import recipes
+from engine.configs.distillation import DistillationConfig
+from engine.configs.losses import LossConfig
 from engine.evaluation.lexicon import Lexicon
 from engine.gang import Gang
 from engine.primitives.captions import caption
 from engine.primitives.grammar import Spec
-from engine.recipe import DistillationConfig, LossConfig
 from engine.studies import bench
 from tests.engine.fakes import DiscGuidance
 from tests.engine.studies.fakes import WORDS, MeanColourJudge, show_centres

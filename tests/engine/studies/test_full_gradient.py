@@ -8,12 +8,15 @@ import torch
 from PIL import Image
 
 from engine import recipes
+from engine.configs.distillation import DistillationConfig
+from engine.configs.losses import LossConfig
+from engine.configs.optimiser import OptimiserConfig
 from engine.evaluation.judge import Judge
 from engine.gang import Gang
 from engine.guidance.guidance import Guidance
 from engine.guidance.pixel import PixelGuidance
 from engine.primitives.grammar import Spec
-from engine.recipe import DistillationConfig, LossConfig, OptimiserConfig, Recipe
+from engine.recipe import Recipe
 from engine.studies import bench, full_gradient, gradients
 from engine.studies.bench import Bench, Outcome
 from engine.studies.gradients import Comparison

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.configs.distillation import DistillationConfig
 from engine.guidance.prompts import with_view
-from engine.recipe import DistillationConfig
 from engine.studies import gradients
 from tests.engine.fakes import RecordingGuidance, schedule
 

@@ -1,0 +1,1 @@
+"""The parts of a recipe, a file each: frozen dataclasses that check themselves."""
