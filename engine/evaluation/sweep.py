@@ -61,8 +61,8 @@ def changed(recipe: Recipe, changes: Changes) -> Recipe:
         *way, last = path.split(".")
         place = data
         for step in way:
-            place = place.get(step, {})
-        if last not in place:
+            place = place.get(step, {}) if isinstance(place, dict) else {}
+        if not isinstance(place, dict) or last not in place:
             raise ValueError(f"--vary: recipe {recipe.name} has no setting {path!r}")
         place[last] = value
     return Recipe.from_dict(data)
@@ -76,12 +76,12 @@ def read_changes(text: str) -> list[Changes]:
     names, choices = [], []
     for part in text.split():
         name, sign, values = part.partition("=")
-        if not sign:
-            raise ValueError(f"--vary: expected settings like name=1,2, got {part!r}")
+        try:
+            # Commas inside a bracket belong to a value, the others part values: JSON decides.
+            choices.append(json.loads(f"[{values if sign else '?'}]"))
+        except ValueError:
+            raise ValueError(f"--vary: expected settings like name=1,2, got {part!r}") from None
         names.append(name)
-        # Commas inside a bracket belong to the value, the others part the values: JSON decides.
-        whole = json.loads(f"[{values}]")
-        choices.append(whole)
     return [dict(zip(names, values, strict=True)) for values in itertools.product(*choices)]
 
 
