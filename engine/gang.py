@@ -7,26 +7,29 @@ empties without its neighbours noticing: a scene depends on its own (prompt, see
 Axes: S slots, V views, T tokens, D text features, W view words.
 """
 
+import dataclasses
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from engine import fields, losses, occupancy, sds, viewpoints
-from engine.configs.common import Span
+from engine import background, fields, occupancy, regularisers, sds, viewpoints
 from engine.fields import Parameters
 from engine.guidance.guidance import Guidance
-from engine.guidance.prompts import VIEWS, with_view
-from engine.optimiser import Moments, adam_step
+from engine.health import Health, Verdict
+from engine.lookout import Lookout
+from engine.optimiser import Moments, adam_step, learning_rate
 from engine.recipe import Recipe
-from engine.render import Rendering, render
+from engine.render import render
 from engine.scene import Scene
+from engine.texts import SlotTexts
 
-EMPTY_OPACITY = 0.005
-"""Mean opacity of the last views under which a scene counts as empty."""
+_LOOK_EVERY = 16
+"""Steps between looks for scenes that have failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,19 +40,22 @@ class SceneRequest:
     prompt: str
     negative_prompt: str = ""
     seed: int
+    text: Float[Tensor, "texts T D"] | None = dataclasses.field(default=None, compare=False)
+    """What `prompts.texts_of` makes of it, embedded; None: the guidance embeds it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedScene:
-    """A scene that has run its course."""
+    """A scene that has run its course, or has failed on its way."""
 
     key: str
     prompt: str
     seed: int
     scene: Scene
     status: str
-    """ok, diverged (a gradient was not finite) or empty (nothing is left to see)."""
+    """ok, diverged, empty or saturated; see `engine.health`."""
     iterations: int
+    """Steps done, fewer than the recipe's where the scene failed."""
     seconds: float
     """Time of the device, shared out among the slots that were busy."""
     losses: dict[str, float]
@@ -77,12 +83,13 @@ class Gang:
         self._residents: list[_Resident | None] = [None] * num_slots
         self._seed = torch.zeros(num_slots, dtype=torch.long, device=self._device)
         self._step = torch.zeros_like(self._seed)
-        self._is_sound = torch.zeros(num_slots, dtype=torch.bool, device=self._device)
-        self._parameters: Parameters = self._field.initial(self._seed)
+        self._health = Health(num_slots, recipe.iterations, self._device)
+        self._lookout = Lookout[_Resident | None]()
+        self._num_steps = 0
+        self._parameters = self._initial(self._seed)
         self._moments = Moments.zeros_like(self._parameters)
         self._density = occupancy.initial(self._field, self._parameters, recipe.march.grid_size)
-        self._negative = guidance.encode([""]).repeat(num_slots, 1, 1)
-        self._text = self._negative[:, None].repeat(1, len(VIEWS), 1, 1)
+        self._texts = SlotTexts(recipe.distillation, guidance, num_slots)
         self._last_losses: dict[str, Tensor] = {}
         self._charged_until: float | None = None
 
@@ -102,23 +109,22 @@ class Gang:
         return {r.request.key: r.step / total for r in self._residents if r is not None}
 
     def add(self, request: SceneRequest) -> None:
-        """Gives the request a free slot. Raises ValueError if there is none."""
+        """Gives the request a free slot. Raises ValueError if there is none, or no text for it."""
         if self.num_free == 0:
             raise ValueError(f"gang: expected a free slot, all {self.num_slots} are taken")
         slot = self._residents.index(None)
-        text = self._guidance.encode(
-            [request.negative_prompt, *(with_view(request.prompt, view) for view in VIEWS)]
-        )
+        text = self._texts.embed(request.prompt, request.negative_prompt, request.text)
         seed = torch.tensor([request.seed], device=self._device)
-        fresh = self._field.initial(seed)
+        fresh = self._initial(seed)
         for name, p in fresh.items():
             self._parameters[name][slot] = p[0]
             self._moments.first[name][slot] = 0.0
             self._moments.second[name][slot] = 0.0
         grid_size = self.recipe.march.grid_size
         self._density[slot] = occupancy.initial(self._field, fresh, grid_size)[0]
-        self._seed[slot], self._step[slot], self._is_sound[slot] = request.seed, 0, True
-        self._negative[slot], self._text[slot] = text[0], text[1:]
+        self._seed[slot], self._step[slot] = request.seed, 0
+        self._health.admit(slot)
+        self._texts.put(slot, text)
         self._residents[slot] = _Resident(request)
 
     def step(self) -> None:
@@ -131,28 +137,51 @@ class Gang:
         self._optimise()
         for resident in busy:
             resident.step += 1
+        self._num_steps += 1
+        if self._num_steps % _LOOK_EVERY == 0:
+            self._lookout.send(self._table(), self._residents)
         self._charge()
 
     def take_finished(self) -> list[FinishedScene]:
-        """Empties the slots whose scenes are done and returns what became of them."""
-        done = [r for r in self._busy() if r.step >= self.recipe.iterations]
-        if not done:
-            return []
-        # One transfer for all slots. The host runs ahead of the device, and waits here for what is
-        # still queued, which belongs to these scenes too.
-        table = torch.stack([self._is_sound.float(), *self._last_losses.values()]).T.tolist()
-        self._charge()
+        """Empties the slots whose scenes are done or have failed; says what became of them.
+
+        A failure is seen within some steps of it: a look at the device never waits for it.
+        """
         finished = []
-        for resident in done:
-            slot = self._residents.index(resident)
-            is_sound, *values = table[slot]
-            last = dict(zip(self._last_losses, values, strict=True))
-            finished.append(self._finish(slot, resident, bool(is_sound), last))
+        for slot, row in self._leaving():
+            finished.append(self._finish(slot, row))
             self._residents[slot] = None
-            self._is_sound[slot] = False
+            self._health.dismiss(slot)
         if not self._busy():
             self._charged_until = None
         return finished
+
+    def _leaving(self) -> Iterator[tuple[int, list[float]]]:
+        """Slots to be emptied, with their rows of the table."""
+        if any(r.step >= self.recipe.iterations for r in self._busy()):
+            # One transfer for all slots. The host runs ahead of the device, and waits here for
+            # what is still queued, which belongs to these scenes too.
+            owners, rows = list(self._residents), self._table().tolist()
+            self._charge()
+        elif (seen := self._lookout.receive()) is not None:
+            owners, rows = seen
+        else:
+            return
+        for slot, (owner, row) in enumerate(zip(owners, rows, strict=True)):
+            # The slot may have another scene since the table was sent.
+            if owner is None or owner is not self._residents[slot]:
+                continue
+            if owner.step >= self.recipe.iterations or row[0] != Verdict.OK:
+                yield slot, row
+
+    def _table(self) -> Float[Tensor, "S K"]:
+        """Verdict, steps done and last losses of every slot."""
+        columns = (self._health.verdict, self._step, *self._last_losses.values())
+        return torch.stack([column.float() for column in columns], dim=1)
+
+    def _initial(self, seed: Int[Tensor, "S"]) -> Parameters:
+        """Fresh parameters of the field and of what is behind it."""
+        return self._field.initial(seed) | background.initial(self.recipe.background, seed)
 
     def _busy(self) -> list[_Resident]:
         return [r for r in self._residents if r is not None]
@@ -171,109 +200,89 @@ class Gang:
         views = viewpoints.sample(recipe, seed, step, part)
         is_occupied = occupancy.occupied(self._density, recipe.march)
         leaves = {n: p.detach().requires_grad_() for n, p in self._parameters.items()}
-        rendering = render(self._field, leaves, is_occupied, views, seed, step, recipe)
-        terms = self._regularisers(leaves, rendering, part)
-        terms["sds"] = self._distillation(rendering, views, part)
-        total = torch.stack(list(terms.values())).sum()
+        rendering = render(self._field, leaves, is_occupied, views, seed, step, part, recipe)
+        terms = regularisers.weighted(recipe.losses, self._field, leaves, rendering, part)
+        terms["sds"] = self._distillation(rendering.picture, views, part)
+        losses = torch.stack(list(terms.values()))
         gradients = dict(
-            zip(leaves, torch.autograd.grad(total, list(leaves.values())), strict=True)
+            zip(leaves, torch.autograd.grad(losses.sum(), list(leaves.values())), strict=True)
         )
-        self._is_sound &= _all_finite(gradients)
+        is_running = self._health.is_sound & (step < recipe.iterations)
+        is_finite = _all_finite(gradients) & losses.sum(dim=0).isfinite()
         adam_step(
             self._parameters,
             gradients,
             self._moments,
             count=step + 1,
-            lr=_cosine(recipe.optimiser.lr, part),
-            is_active=self._is_sound & (step < recipe.iterations),
+            lr=learning_rate(recipe.optimiser, part),
+            is_active=is_running & is_finite,
             betas=recipe.optimiser.betas,
             eps=recipe.optimiser.eps,
+            background_rate=recipe.optimiser.background_rate,
         )
         self._density = occupancy.refresh(
-            self._density, self._field, self._parameters, seed, step, recipe.march
+            self._density, self._field, self._parameters, seed, step, part, recipe.march
         )
-        self._step += 1
-        self._last_losses = {name: term.detach() for name, term in terms.items()}
-        self._last_losses["mean_opacity"] = rendering.opacity.detach().mean(dim=-1)
+        is_finite &= _all_finite(self._parameters)
+        self._health.observe(step, is_finite, rendering.opacity, rendering.delta[..., 0] > 0)
+        self._step = step + is_running
+        terms["mean_opacity"] = rendering.opacity.mean(dim=-1)
+        for name, term in terms.items():
+            # What has ended keeps the values of its last step.
+            before = self._last_losses.get(name, term)
+            self._last_losses[name] = torch.where(is_running, term, before).detach()
 
     def _distillation(
-        self, rendering: Rendering, views: viewpoints.Viewpoints, part: Float[Tensor, "S"]
+        self,
+        picture: Float[Tensor, "S V 3 h w"],
+        views: viewpoints.Viewpoints,
+        part: Float[Tensor, "S"],
     ) -> Float[Tensor, "S"]:
         """A term whose gradient with respect to the pictures is `sds`'s, mean over views."""
-        picture = rendering.picture
         size = self._guidance.size
         x = picture.flatten(0, 1)
         if picture.shape[-1] != size:
             x = F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False)
-        x = (2.0 * x - 1.0).unflatten(0, picture.shape[:2])
+        x = 2.0 * x - 1.0
+        z = self._guidance.represent(x).unflatten(0, picture.shape[:2])
         config = self.recipe.distillation
         num_views = picture.shape[1]
-        words = views.word[..., None, None].expand(-1, -1, *self._text.shape[2:])
         gradient = sds.picture_gradient(
             self._guidance,
-            x.detach(),
-            self._text.gather(1, words),
-            self._negative[:, None].expand(-1, num_views, -1, -1),
+            z.detach(),
+            self._texts.asked(views),
+            self._texts.negative(views),
             sds.draw_time(config, self._seed, self._step, part, num_views),
             self._seed,
             self._step,
             config,
+            self._texts.denial(views),
         )
-        return (gradient * x).sum(dim=(1, 2, 3, 4)) / num_views
+        return (gradient * z).sum(dim=(1, 2, 3, 4)) / num_views
 
-    def _regularisers(
-        self, parameters: Parameters, rendering: Rendering, part: Float[Tensor, "S"]
-    ) -> dict[str, Float[Tensor, "S"]]:
-        """The recipe's weighted regularisers, by name; those of weight 0 are left out."""
-        weights = self.recipe.losses
-        terms = {}
-        if weights.opacity:
-            terms["opacity"] = weights.opacity * losses.opacity(rendering.opacity)
-        if any(weights.entropy):
-            terms["entropy"] = _linear(weights.entropy, part) * losses.entropy(rendering.opacity)
-        if weights.total_variation:
-            roughness = self._field.total_variation(parameters)
-            terms["total_variation"] = weights.total_variation * roughness
-        if weights.orientation:
-            assert rendering.normal is not None
-            terms["orientation"] = weights.orientation * losses.orientation(
-                rendering.weights, rendering.normal, rendering.directions
-            )
-        return terms
-
-    def _finish(
-        self, slot: int, resident: _Resident, is_sound: bool, last_losses: dict[str, float]
-    ) -> FinishedScene:
-        status = "ok"
-        if not is_sound:
-            status = "diverged"
-        elif last_losses["mean_opacity"] < EMPTY_OPACITY:
-            status = "empty"
-        parameters = {n: p[slot : slot + 1].clone() for n, p in self._parameters.items()}
+    def _finish(self, slot: int, row: list[float]) -> FinishedScene:
+        resident = self._residents[slot]
+        assert resident is not None
+        verdict, num_steps, *values = row
+        parameters = {
+            name: p[slot : slot + 1].clone()
+            for name, p in self._parameters.items()
+            if not name.startswith(background.PREFIX)
+        }
         return FinishedScene(
             key=resident.request.key,
             prompt=resident.request.prompt,
             seed=resident.request.seed,
-            scene=Scene(self.recipe.field, parameters),
-            status=status,
-            iterations=resident.step,
+            scene=Scene(self.recipe.field, parameters, region=self.recipe.march.region),
+            status=Verdict(int(verdict)).name.lower(),
+            iterations=int(num_steps),
             seconds=resident.seconds,
-            losses=last_losses,
+            losses=dict(zip(self._last_losses, values, strict=True)),
         )
 
 
-def _linear(span: Span, part: Float[Tensor, "S"]) -> Float[Tensor, "S"]:
-    """Anneals linearly from the first value to the last."""
-    return span[0] + (span[1] - span[0]) * part
-
-
-def _cosine(span: Span, part: Float[Tensor, "S"]) -> Float[Tensor, "S"]:
-    """Anneals along half a cosine from the first value to the last."""
-    return span[1] + 0.5 * (span[0] - span[1]) * (1.0 + torch.cos(torch.pi * part))
-
-
-def _all_finite(gradients: Parameters) -> Bool[Tensor, "S"]:
-    """Which scenes have only finite gradients; one number is looked at a tensor and scene."""
+def _all_finite(tensors: Parameters) -> Bool[Tensor, "S"]:
+    """Which scenes have only finite values; one number is looked at a tensor and scene."""
     # A sum is finite only if all its terms are (an overflow is as bad a sign).
-    sums = [g.flatten(1).sum(dim=1) for g in gradients.values()]
+    sums = [t.flatten(1).sum(dim=1) for t in tensors.values()]
     return torch.stack(sums).isfinite().all(dim=0)

@@ -1,8 +1,9 @@
 """Occupancy: which cells a ray need not visit, and where its samples go instead.
 
-The grid holds, for each of G^3 cells of [-1, 1]^3, an estimate of the density in it. A cell is
-occupied if it or a neighbour exceeds a floor. A ray always gets N samples, spread over the occupied
-part of its way through the unit sphere, so that budgets never overflow and shapes never change.
+The grid holds, for each of G^3 cells of [-bound, bound]^3, an estimate of the density in it. A cell
+is occupied if it or a neighbour exceeds a floor. A ray always gets N samples, spread over the
+occupied part of its way through the region (the ball |x| <= bound, or the cube), so that budgets
+never overflow and shapes never change.
 
 Axes: S scenes, G cells a side (flattened in order z y x), R rays, M bins, N samples.
 """
@@ -29,12 +30,13 @@ class March:
     distance: Float[Tensor, "S R N"]
     """From the ray's origin."""
     delta: Float[Tensor, "S R N"]
-    """Length each sample stands for; 0 on rays that miss the unit sphere."""
+    """Length each sample stands for; 0 on rays that miss the region."""
 
 
 def measure(
     field: Field,
     parameters: Parameters,
+    part: Float[Tensor, "S"],
     cells: Int[Tensor, "S C"],
     offset: Float[Tensor, "S C 3"],
     grid_size: int,
@@ -43,17 +45,18 @@ def measure(
     corner = torch.stack(
         [cells % grid_size, cells // grid_size % grid_size, cells // grid_size**2], dim=-1
     )
-    x = (corner + offset) * (2.0 / grid_size) - 1.0
+    x = (corner + offset) * (2.0 * field.bound / grid_size) - field.bound
     with torch.no_grad():
-        return field.density(parameters, x)
+        return field.density(parameters, x, part)
 
 
 def initial(field: Field, parameters: Parameters, grid_size: int) -> Float[Tensor, "S cells"]:
-    """Density at the centre of every cell."""
+    """Density at the centre of every cell when nothing of the run is done."""
     first = next(iter(parameters.values()))
     cells = torch.arange(grid_size**3, device=first.device).expand(first.shape[0], -1)
     centre = torch.full((*cells.shape, 3), 0.5, device=first.device)
-    return measure(field, parameters, cells, centre, grid_size)
+    nothing = torch.zeros(first.shape[0], device=first.device)
+    return measure(field, parameters, nothing, cells, centre, grid_size)
 
 
 def refresh(
@@ -62,6 +65,7 @@ def refresh(
     parameters: Parameters,
     seed: Int[Tensor, "S"],
     step: Int[Tensor, "S"],
+    part: Float[Tensor, "S"],
     config: MarchConfig,
 ) -> Float[Tensor, "S cells"]:
     """Measures one in `config.refresh` cells again: max(decay old, new) there.
@@ -72,7 +76,7 @@ def refresh(
     turn = (step % config.refresh)[:, None]
     cells = torch.arange(count, device=step.device) * config.refresh + turn
     offset = uniform(seed, step, Purpose.OCCUPANCY, (count, 3))
-    new = measure(field, parameters, cells, offset, config.grid_size)
+    new = measure(field, parameters, part, cells, offset, config.grid_size)
     old = density.gather(1, cells)
     return density.scatter(1, cells, torch.maximum(_DECAY * old, new))
 
@@ -85,13 +89,26 @@ def occupied(density: Float[Tensor, "S cells"], config: MarchConfig) -> Bool[Ten
 
 
 def sphere_span(
-    origins: Float[Tensor, "*r 3"], directions: Float[Tensor, "*r 3"]
+    origins: Float[Tensor, "*r 3"], directions: Float[Tensor, "*r 3"], radius: float
 ) -> tuple[Float[Tensor, "*r"], Float[Tensor, "*r"]]:
-    """Distances at which unit-direction rays enter and leave the unit sphere; equal on a miss."""
+    """Distances at which unit-direction rays enter and leave the ball; equal on a miss."""
     middle = -(origins * directions).sum(-1)
     closest = origins + middle[..., None] * directions
-    half = torch.sqrt((1.0 - closest.square().sum(-1)).clamp(min=0.0))
+    half = torch.sqrt((radius**2 - closest.square().sum(-1)).clamp(min=0.0))
     return (middle - half).clamp(min=0.0), (middle + half).clamp(min=0.0)
+
+
+def cube_span(
+    origins: Float[Tensor, "*r 3"], directions: Float[Tensor, "*r 3"], half: float
+) -> tuple[Float[Tensor, "*r"], Float[Tensor, "*r"]]:
+    """Distances at which rays enter and leave the cube [-half, half]^3; both 0 on a miss."""
+    # A ray along a face would divide 0 by 0.
+    slope = torch.where(directions.abs() < 1e-9, 1e-9, directions)
+    one, other = (-half - origins) / slope, (half - origins) / slope
+    near = torch.minimum(one, other).amax(dim=-1).clamp(min=0.0)
+    far = torch.maximum(one, other).amin(dim=-1)
+    is_hit = far > near
+    return torch.where(is_hit, near, 0.0), torch.where(is_hit, far, 0.0)
 
 
 def march(
@@ -100,6 +117,7 @@ def march(
     directions: Float[Tensor, "S R 3"],
     u: Float[Tensor, "S R N"],
     config: MarchConfig,
+    bound: float,
 ) -> March:
     """Stratified samples over the occupied part of each ray.
 
@@ -107,12 +125,13 @@ def march(
     delta = L / N. A ray that meets no occupied cell is sampled all along, so that density can
     appear there.
     """
-    near, far = sphere_span(origins, directions)
+    span = sphere_span if config.region == "sphere" else cube_span
+    near, far = span(origins, directions, bound)
     num_bins, num_samples = config.num_bins, u.shape[-1]
     bin_length = (far - near)[..., None] / num_bins
     bins = torch.arange(num_bins, device=u.device) + 0.5
     middle = near[..., None] + bins * bin_length
-    hit = _look_up(is_occupied, origins, directions, middle, config.grid_size)
+    hit = _look_up(is_occupied, origins, directions, middle, config.grid_size, bound)
     hit = hit | ~hit.any(dim=-1, keepdim=True)
     passed = hit.cumsum(dim=-1).to(u.dtype)
     total = passed[..., -1:]
@@ -131,12 +150,13 @@ def _look_up(
     directions: Float[Tensor, "S R 3"],
     distance: Float[Tensor, "S R M"],
     grid_size: int,
+    bound: float,
 ) -> Bool[Tensor, "S R M"]:
     """Whether the cells at these distances are occupied."""
     # One axis at a time keeps the largest temporary a third as large.
     index = torch.zeros(distance.shape, dtype=torch.long, device=distance.device)
     for axis in (2, 1, 0):
         x = origins[..., None, axis] + distance * directions[..., None, axis]
-        cell = ((x + 1.0) * (0.5 * grid_size)).long().clamp(0, grid_size - 1)
+        cell = ((x + bound) * (0.5 * grid_size / bound)).long().clamp(0, grid_size - 1)
         index = index * grid_size + cell
     return is_occupied.gather(1, index.flatten(1)).view(index.shape)

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from engine import background
+from engine.configs.optimiser import OptimiserConfig
 from engine.fields.field import Parameters
 
 
@@ -28,6 +30,17 @@ class Moments:
         )
 
 
+def learning_rate(config: OptimiserConfig, part: Float[Tensor, "S"]) -> Float[Tensor, "S"]:
+    """The rate after `part` of the run: a linear warm-up, then half a cosine from first to last."""
+    first, last = config.lr
+    after = (part - config.warmup).clamp(min=0.0) / (1.0 - config.warmup)
+    cosine = last + 0.5 * (first - last) * (1.0 + torch.cos(torch.pi * after))
+    if config.warmup == 0.0:
+        return cosine
+    rising = config.warmup_lr + (first - config.warmup_lr) * part / config.warmup
+    return torch.where(part < config.warmup, rising, cosine)
+
+
 def adam_step(
     parameters: Parameters,
     gradients: Parameters,
@@ -38,10 +51,11 @@ def adam_step(
     is_active: Bool[Tensor, "S"],
     betas: tuple[float, float],
     eps: float,
+    background_rate: float = 1.0,
 ) -> None:
     """One step in place: p -= lr m_hat / (sqrt(v_hat) + eps), for active scenes only.
 
-    `count` is the number of the step, from 1.
+    `count` is the number of the step, from 1; `background_rate` a factor on the background's lr.
     """
     beta1, beta2 = betas
     correction1 = 1.0 - beta1 ** count.float()
@@ -55,4 +69,5 @@ def adam_step(
         first.lerp_(gradient, 1.0 - beta1)
         second.lerp_(gradient.square(), 1.0 - beta2)
         scale = second.sqrt().div_(correction2.view(shape)).add_(eps)
-        p.sub_(first.div(scale).mul_(rate.view(shape)))
+        own_rate = rate * background_rate if name.startswith(background.PREFIX) else rate
+        p.sub_(first.div(scale).mul_(own_rate.view(shape)))

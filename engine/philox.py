@@ -34,6 +34,8 @@ class Purpose(IntEnum):
     NOISE = 8
     OCCUPANCY = 9
     AIM = 10
+    ENVIRONMENT = 11
+    PLAIN_BACKGROUND = 12
 
 
 def philox_4x32(

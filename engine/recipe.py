@@ -12,11 +12,12 @@ Regularisers tuned for that gradient weigh more beside the full one, whose size 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from dataclasses import field as part
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from engine.configs.background import BackgroundConfig
 from engine.configs.cameras import CameraConfig
 from engine.configs.common import check
 from engine.configs.distillation import DistillationConfig
@@ -36,7 +37,7 @@ class Recipe:
     summary: str
     """One line for people."""
     guidance: str
-    """The diffusion model it is tuned for: `primitives`, or a directory."""
+    """The diffusion model it is tuned for: `primitives`, a hub id or a directory."""
     iterations: int
     views: int
     """Views of each scene a step."""
@@ -48,6 +49,7 @@ class Recipe:
     camera: CameraConfig = part(default_factory=CameraConfig)
     shading: ShadingConfig = part(default_factory=ShadingConfig)
     march: MarchConfig = part(default_factory=MarchConfig)
+    background: BackgroundConfig = part(default_factory=BackgroundConfig)
     distillation: DistillationConfig = part(default_factory=DistillationConfig)
     losses: LossConfig = part(default_factory=LossConfig)
     optimiser: OptimiserConfig = part(default_factory=OptimiserConfig)
@@ -58,19 +60,27 @@ class Recipe:
         check(self.render_size >= 8, self, "render_size of 8 or more")
         check(self.num_slots >= 1, self, "at least one slot")
 
+    @property
+    def needs_normals(self) -> bool:
+        """Whether anything in it looks at surface normals."""
+        return self.shading.shaded > 0 or any(self.losses.orientation)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
         return json.loads(json.dumps(asdict(self)))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Recipe":
-        """The recipe that `to_dict` described. Raises ValueError at a name it does not know."""
+        """The recipe that `to_dict` described.
+
+        Raises ValueError at a name it does not know and at a value of the wrong kind.
+        """
         return _build(cls, data)
 
     @classmethod
     def field_from_dict(cls, data: Mapping[str, Any]) -> FieldConfig:
         """The field's configuration alone, as an asset stores it beside the parameters."""
-        return _value(get_type_hints(cls)["field"], data)
+        return _value(get_type_hints(cls)["field"], data, "field")
 
     def digest(self) -> str:
         """sha256 of what shapes the asset; slots, summary and the model's name are left out.
@@ -102,17 +112,34 @@ def _build(cls: Any, data: Mapping[str, Any]) -> Any:
             f"{cls.__name__}: missing setting {', '.join(missing)}; "
             "the recipe was written by another version of dreambatch"
         )
-    return cls(**{key: _value(hints[key], value) for key, value in data.items()})
+    return cls(
+        **{key: _value(hints[key], value, f"{cls.__name__}.{key}") for key, value in data.items()}
+    )
 
 
-def _value(hint: Any, value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(value)
-    if not isinstance(value, Mapping):
-        return value
+def _value(hint: Any, value: Any, path: str) -> Any:
     kinds = [c for c in (get_args(hint) or (hint,)) if is_dataclass(c)]
-    if len(kinds) > 1:
-        kinds = [c for c in kinds if value.get("kind") in get_args(get_type_hints(c)["kind"])]
-    if not kinds:
-        raise ValueError(f"recipe: unknown kind {value.get('kind')!r}")
-    return _build(kinds[0], value)
+    if kinds and isinstance(value, Mapping):
+        if len(kinds) > 1:
+            kinds = [c for c in kinds if value.get("kind") in get_args(get_type_hints(c)["kind"])]
+        if not kinds:
+            raise ValueError(f"recipe: unknown kind {value.get('kind')!r}")
+        return _build(kinds[0], value)
+    if get_origin(hint) is tuple and isinstance(value, Sequence) and not isinstance(value, str):
+        return _several(get_args(hint), value, path)
+    if get_origin(hint) is Literal and value in get_args(hint):
+        return value
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is hint:
+        return value
+    wanted = getattr(hint, "__name__", str(hint)) if isinstance(hint, type) else str(hint)
+    raise ValueError(f"{path}: expected {wanted.removeprefix('typing.')}, got {value!r}")
+
+
+def _several(hints: tuple[Any, ...], values: Sequence[Any], path: str) -> tuple[Any, ...]:
+    if hints[-1] is Ellipsis:
+        hints = hints[:1] * len(values)
+    if len(values) != len(hints):
+        raise ValueError(f"{path}: expected {len(hints)} values, got {values!r}")
+    return tuple(_value(hint, value, path) for hint, value in zip(hints, values, strict=True))

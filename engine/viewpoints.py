@@ -1,7 +1,7 @@
 """The views of one optimisation step: cameras, lights and how each view is shaded.
 
-Distributions after DreamFusion (arXiv 2209.14988, section 3.2 and appendix A.2), with the azimuths
-of a step stratified over its views as threestudio does. Frame and units as in `engine.cameras`.
+Distributions after DreamFusion (arXiv 2209.14988, section 3.2 and appendix A.2); `CameraConfig` and
+`ShadingConfig` hold their numbers. Frame and units as in `engine.cameras`.
 
 Axes: S scenes, V views of a scene. `part` is the part of a scene's run that is done, in [0, 1).
 """
@@ -38,6 +38,9 @@ class Viewpoints:
     """Everything about a step's views that does not depend on the scene's parameters."""
 
     cameras: Cameras
+    azimuth_deg: Float[Tensor, "S V"]
+    """Before the jitter, as `elevation_deg`."""
+    elevation_deg: Float[Tensor, "S V"]
     word: Int[Tensor, "S V"]
     """Index into `engine.guidance.prompts.VIEWS`."""
     light: Light
@@ -55,6 +58,8 @@ def sample(
     )
     return Viewpoints(
         cameras=cameras,
+        azimuth_deg=azimuth,
+        elevation_deg=elevation,
         word=view_index(azimuth, elevation),
         light=_sample_light(recipe.shading, cameras, seed, step, part),
         background=uniform(seed, step, Purpose.BACKGROUND, (num_views, 3)),
@@ -66,11 +71,16 @@ def sample_cameras(
 ) -> tuple[Float[Tensor, "S V"], Float[Tensor, "S V"], Cameras]:
     """Azimuths and elevations in degrees, and the jittered cameras."""
     u = uniform(seed, step, Purpose.VIEWPOINT, (6, num_views))
-    stratum = torch.arange(num_views, device=seed.device)
-    azimuth = 360.0 * ((stratum + u[:, 0]) / num_views + u[:, 5, :1]) % 360.0
-    elevation = _elevation(config.elevation_deg, u[:, 1], u[:, 2])
+    azimuth = 360.0 * u[:, 0]
+    if config.stratified_azimuth:
+        sector = torch.arange(num_views, device=seed.device)
+        azimuth = 360.0 * ((sector + u[:, 0]) / num_views + u[:, 5, :1]) % 360.0
+    elevation = _elevation(config, u[:, 1], u[:, 2])
     radius = _span(config.radius, u[:, 3])
-    focal = focal_of(_span(config.fov_y_deg, u[:, 4]), size)
+    if config.lens == "focal":
+        focal = size * _span(config.focal, u[:, 4])
+    else:
+        focal = focal_of(_span(config.fov_y_deg, u[:, 4]), size)
     jitter = uniform(seed, step, Purpose.JITTER, (num_views, 3)) * 2.0 - 1.0
     offset = normal(seed, step, Purpose.AIM, (2, num_views, 3))
     position = orbit_position(azimuth, elevation, radius) + config.position_jitter * jitter
@@ -97,12 +107,12 @@ def _span(span: Span, u: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
 
 
 def _elevation(
-    span_deg: Span, u: Float[Tensor, "*b"], coin: Float[Tensor, "*b"]
+    config: CameraConfig, u: Float[Tensor, "*b"], coin: Float[Tensor, "*b"]
 ) -> Float[Tensor, "*b"]:
     """Half of the draws uniform in angle, half uniform in area on the sphere."""
-    low, high = torch.deg2rad(torch.tensor(span_deg)).sin().tolist()
+    low, high = torch.deg2rad(torch.tensor(config.area_elevation_deg)).sin().tolist()
     by_area = torch.rad2deg(torch.asin(_span((low, high), u)))
-    return torch.where(coin < 0.5, _span(span_deg, u), by_area)
+    return torch.where(coin < 0.5, _span(config.elevation_deg, u), by_area)
 
 
 def _sample_light(
@@ -112,15 +122,18 @@ def _sample_light(
     step: Int[Tensor, "S"],
     part: Float[Tensor, "S"],
 ) -> Light:
-    """Lights near the camera at distance U(0.8, 1.5); a coin decides whether a view is lit."""
+    """Lights towards the camera; coins decide whether a view is lit, and whether it is white."""
     eye = cameras.c2w[..., :3, 3]
     num_views = eye.shape[1]
-    direction = F.normalize(eye + normal(seed, step, Purpose.LIGHT, (num_views, 3)), dim=-1)
-    coin = uniform(seed, step, Purpose.SHADING, (3, num_views))
-    is_lit = ((coin[:, 0] < config.shaded) & (part >= config.albedo_until)[:, None]).float()
+    noise = normal(seed, step, Purpose.LIGHT, (num_views, 3))
+    direction = F.normalize(eye + config.light_spread * noise, dim=-1)
+    coin = uniform(seed, step, Purpose.SHADING, (4, num_views))
+    diffuse = coin[:, 3] if config.soft else torch.full_like(coin[:, 3], config.diffuse)
+    ambient = 1.0 - diffuse if config.soft else torch.full_like(diffuse, config.ambient)
+    is_lit = (coin[:, 0] < config.shaded) & (part >= config.albedo_until)[:, None]
     return Light(
-        position=direction * _span((0.8, 1.5), coin[:, 2])[..., None],
-        ambient=1.0 - is_lit * (1.0 - config.ambient),
-        diffuse=is_lit * config.diffuse,
-        is_textureless=is_lit * (coin[:, 1] < config.textureless),
+        position=direction * _span(config.light_distance, coin[:, 2])[..., None],
+        ambient=torch.where(is_lit, ambient, 1.0),
+        diffuse=torch.where(is_lit, diffuse, 0.0),
+        is_textureless=(is_lit & (coin[:, 1] < config.textureless)).float(),
     )

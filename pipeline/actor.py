@@ -7,14 +7,19 @@
 import asyncio
 import os
 from dataclasses import dataclass
+from typing import Any
 
-from pipeline.engine_port import EngineFactory, EngineSpec
+from pipeline.embeddings import entry_of, unseal
+from pipeline.engine_port import EngineFactory, EngineSpec, texts_asked
 from pipeline.metrics import METRICS, PREFIX
 from pipeline.publisher import Publisher
-from pipeline.records import Outcome
+from pipeline.records import Outcome, Prompt
 from pipeline.schedule import Attempt
 from pipeline.store import Store
 from pipeline.worker import Glance, Observe, Worker
+
+_MOST_EMBEDDED = 3
+"""How often the texts of an attempt are asked for, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +35,12 @@ class OptimizationActor:
     """The constructor does nothing that can fail: one that dies is started again by Ray without
     end, whereas a failed `load` is an answer that the driver can count."""
 
-    def __init__(self, factory: EngineFactory, spec: EngineSpec, store: Store) -> None:
+    def __init__(
+        self, factory: EngineFactory, spec: EngineSpec, store: Store, encoder: Any = None
+    ) -> None:
+        """`encoder` is the handle of the `TextActor` that embeds texts for this one."""
         self._factory = factory
+        self._encoder = encoder
         self._spec = spec
         self._store = store
         self._worker: Worker | None = None
@@ -55,7 +64,8 @@ class OptimizationActor:
     async def optimize(self, attempt: Attempt) -> Outcome:
         """One attempt, from slot to commit."""
         assert self._worker is not None, "an actor is loaded before it is used"
-        return await asyncio.wrap_future(self._worker.submit(attempt))
+        text = None if self._encoder is None else await self._embedded(attempt.task.prompt)
+        return await asyncio.wrap_future(self._worker.submit(attempt, text))
 
     async def progress(self) -> Glance:
         """How far its scenes are."""
@@ -66,6 +76,16 @@ class OptimizationActor:
         """Ends the worker's threads after the current step."""
         if self._worker is not None:
             await asyncio.to_thread(self._worker.stop)
+
+    async def _embedded(self, prompt: Prompt) -> bytes:
+        """The prompt's texts, embedded by the encoder; a damaged entry is made again."""
+        texts, name = texts_asked(self._spec, prompt), entry_of(self._spec, prompt)
+        for _ in range(_MOST_EMBEDDED):
+            await self._encoder.embed.remote(texts)
+            data = await asyncio.to_thread(self._store.read_embedding, name)
+            if (text := unseal(data)) is not None:
+                return text
+        raise OSError(f"{self._store.url}/_embeddings/{name} is damaged or gone as soon as written")
 
     def _start(self, node: str) -> Worker:
         engine = self._factory(self._spec)

@@ -33,7 +33,7 @@ class Validate:
     manifest: str
     """Table of prompts."""
     recipe: str | None = None
-    """Named recipe."""
+    """Name of a recipe, or a file with one."""
     guidance: str | None = None
     """Diffusion model. Default: the recipe's, if one is named."""
     limit: int | None = None
@@ -44,7 +44,14 @@ class Validate:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipes:
-    """List the named recipes."""
+    """List the named recipes, or show all settings of one."""
+
+    action: tyro.conf.Positional[Literal["list", "show"]] = "list"
+    """What to do."""
+    recipe: tyro.conf.Positional[str] = ""
+    """With show: name of a recipe, or a file with one."""
+    json: bool = False
+    """With show: as JSON, which `--recipe` reads once it is in a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +59,7 @@ class Benchmark:
     """Make assets of unseen prompts of the embedded world and measure them; no Ray, one device."""
 
     recipe: str
-    """Named recipe, see `dreambatch recipes`."""
+    """Name of a recipe, see `dreambatch recipes`, or a file with one."""
     out: str
     """Directory for figures, contact sheets and scenes; a broken run goes on there."""
     prompts: int = 153
@@ -102,7 +109,7 @@ def main(
             return _validate(command)
         if isinstance(command, Benchmark):
             return _benchmark(command)
-        return _recipes()
+        return _recipes(command)
     except UserError as error:
         return _fail(str(error), exit_codes.USER)
     except KeyboardInterrupt:
@@ -113,10 +120,11 @@ def _run(settings: RunSettings, engine_factory: "EngineFactory | None") -> int:
     settings.check()
     from pipeline.cluster import RunError
     from pipeline.driver import run
-    from pipeline.engine_port import load_engine
 
     try:
-        return run(settings, engine_factory=engine_factory or load_engine)
+        if engine_factory is not None:
+            return run(settings, engine_factory=engine_factory, text_factory=None)
+        return run(settings)
     except RunError as error:
         return _fail(
             f"{error}; what is committed stays, the same command goes on", exit_codes.FAILURE
@@ -147,13 +155,27 @@ def _validate(command: Validate) -> int:
     return exit_codes.COMPLETE
 
 
-def _recipes() -> int:
+def _recipes(command: Recipes) -> int:
+    if command.action == "show":
+        return _show_recipe(command)
+    if command.recipe or command.json:
+        raise UserError("recipes list: expected nothing else; `recipes show NAME` shows one")
     from engine import recipes
 
     names = recipes.names()
     width = max(map(len, names))
     for name in names:
         print(f"{name:<{width}}  {recipes.get(name).summary}")
+    return exit_codes.COMPLETE
+
+
+def _show_recipe(command: Recipes) -> int:
+    from pipeline import recipe_files
+
+    if not command.recipe:
+        raise UserError("recipes show: expected the name of a recipe; `recipes` lists them")
+    recipe = recipe_files.find(command.recipe)
+    print(json.dumps(recipe.to_dict(), indent=2) if command.json else recipe_files.sheet(recipe))
     return exit_codes.COMPLETE
 
 

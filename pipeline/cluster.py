@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipeline.actor import OptimizationActor
-from pipeline.engine_port import EngineFactory, EngineSpec
+from pipeline.encoder import TextActor
+from pipeline.engine_port import EngineFactory, EngineSpec, TextFactory
 from pipeline.errors import UserError
 from pipeline.store import Store
 
@@ -19,6 +20,11 @@ _OBJECT_STORE_BYTES = 150_000_000
 """Only outcomes of about 1 KB travel; Ray's own default would take a third of the memory."""
 _CALLS_BESIDE_SLOTS = 16
 """Concurrent calls an actor takes beyond its slots: lookahead, pings, glances."""
+
+_ENCODER_RETRIES = 20
+"""Deaths of the text actor that one call of it survives; more are a fault of the machine."""
+_ENCODER_CALLS = 1000
+"""Concurrent calls of the text actor, which wait for their batch."""
 
 _CPU_ENVIRONMENT = {
     # glibc would give every large tensor back to the system and fault it in again: 5,000 page
@@ -101,7 +107,13 @@ class Cluster:
         return max(1, int(min(shares, default=1)))
 
     def create_actor(
-        self, factory: EngineFactory, spec: EngineSpec, store: Store, *, use_gpu: bool
+        self,
+        factory: EngineFactory,
+        spec: EngineSpec,
+        store: Store,
+        *,
+        use_gpu: bool,
+        encoder: Any = None,
     ) -> Any:
         """A new actor, which may still wait for its machine: one GPU, or all cores of a machine.
 
@@ -117,6 +129,23 @@ class Cluster:
             max_restarts=-1,
             max_task_retries=0,
             max_concurrency=spec.num_slots + _CALLS_BESIDE_SLOTS,
+        ).remote(factory, spec, store, encoder)
+
+    def create_encoder(
+        self, factory: TextFactory, spec: EngineSpec, store: Store, *, use_gpu: bool
+    ) -> Any:
+        """The actor that embeds texts, on a CPU. Its calls may be repeated; Ray repeats them."""
+        import ray
+
+        # Where optimisation takes all cores it must not wait for one; in a cluster with GPUs it
+        # counts, so that it does not land on a head that has no room for it.
+        needs = {"num_cpus": 1 if use_gpu and not self.is_own else 0}
+        remote_class: Any = ray.remote(TextActor)
+        return remote_class.options(
+            **needs,
+            max_restarts=-1,
+            max_task_retries=_ENCODER_RETRIES,
+            max_concurrency=_ENCODER_CALLS,
         ).remote(factory, spec, store)
 
     def is_alive(self, node: str) -> bool:

@@ -14,10 +14,11 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from pipeline.cluster import Cluster, RunError
+from pipeline.encode_stage import EncodeStage
 from pipeline.ledger import Ledger
 from pipeline.pool import ActorPool
-from pipeline.records import Outcome
-from pipeline.schedule import Attempt, Schedule
+from pipeline.records import Outcome, Task
+from pipeline.schedule import Attempt, Failed, Schedule
 from pipeline.worker import Glance
 
 _LOG = logging.getLogger(__name__)
@@ -41,8 +42,16 @@ class Dispatcher:
     """Carries the tasks of one schedule through one pool."""
 
     def __init__(
-        self, cluster: Cluster, pool: ActorPool, schedule: Schedule, ledger: Ledger, num_slots: int
+        self,
+        cluster: Cluster,
+        pool: ActorPool,
+        schedule: Schedule,
+        ledger: Ledger,
+        num_slots: int,
+        stage: EncodeStage | None = None,
     ) -> None:
+        """`stage` hears of every task that is over, committed or given up."""
+        self._stage = stage
         self._cluster = cluster
         self._pool = pool
         self._schedule = schedule
@@ -56,10 +65,12 @@ class Dispatcher:
         self._began = time.monotonic()
 
     def run(self) -> None:
-        """Returns when the schedule is finished. RunError if no actor is left."""
+        """Returns when the schedule is finished. RunError if no actor is left, or no encoder."""
         while not self._schedule.is_finished:
             start = time.monotonic()
             self._pool.tend()
+            if self._stage is not None:
+                self._stage.check()
             self._judge()
             self._pass_on_complaints()
             self._send()
@@ -140,8 +151,9 @@ class Dispatcher:
         failed = self._schedule.settle(name, outcome)
         if failed is None:
             self._ledger.committed(attempt.task, outcome)
+            self._over(attempt.task)
         else:
-            self._ledger.failed(failed, gpu_seconds=outcome.gpu_seconds)
+            self._note(failed, gpu_seconds=outcome.gpu_seconds)
 
     def _lose(self, name: str) -> None:
         """An actor is gone: what it had answered before counts, the rest is missing."""
@@ -174,7 +186,16 @@ class Dispatcher:
             losses = self._schedule.lose(name, f"the actor's {what}", node_lost=node_lost)
             self._ledger.said(f"lost {name} with {len(losses)} prompts: its {what}")
             for failed in losses:
-                self._ledger.failed(failed, gpu_seconds=missing.gpu_seconds)
+                self._note(failed, gpu_seconds=missing.gpu_seconds)
+
+    def _note(self, failed: Failed, *, gpu_seconds: float) -> None:
+        self._ledger.failed(failed, gpu_seconds=gpu_seconds)
+        if failed.decision.gives_up:
+            self._over(failed.attempt.task)
+
+    def _over(self, task: Task) -> None:
+        if self._stage is not None:
+            self._stage.settled(task)
 
     def _glance(self, call: Any) -> None:
         name = self._glances.pop(call)

@@ -16,7 +16,14 @@ from typing import TextIO
 
 from pipeline import exit_codes, report
 from pipeline.cluster import Cluster
-from pipeline.engine_port import EngineFactory, EngineSpec, load_engine
+from pipeline.embeddings import Wanted
+from pipeline.engine_port import (
+    EngineFactory,
+    EngineSpec,
+    TextFactory,
+    load_engine,
+    load_texts,
+)
 from pipeline.errors import UserError
 from pipeline.job import Job, prepare
 from pipeline.ledger import Ledger
@@ -31,9 +38,12 @@ def run(
     settings: RunSettings,
     *,
     engine_factory: EngineFactory = load_engine,
+    text_factory: TextFactory | None = load_texts,
     stream: TextIO = sys.stdout,
 ) -> int:
     """Runs a manifest to its end and returns the exit code.
+
+    Without a `text_factory` there is no encode stage: the engines embed texts themselves.
 
     Raises UserError before anything is written, and RunError where no actor can work. Ctrl-C and
     SIGTERM end the run in order, with 130 and 143.
@@ -46,12 +56,22 @@ def run(
                 return _nothing_to_do(job, stream)
             if job.plan.tasks:
                 _join(cluster, settings)
-            return _carry_out(job, cluster, engine_factory, stream, interruption)
+            return _carry_out(
+                job, cluster, Factories(engine_factory, text_factory), stream, interruption
+            )
         except KeyboardInterrupt:
             print("interrupted; the same command goes on", file=stream, flush=True)
             return interruption.exit_code
         finally:
             cluster.close()
+
+
+@dataclass(frozen=True)
+class Factories:
+    """What actors load: the engine, and the text encoder of an encode stage if there is one."""
+
+    engine: EngineFactory
+    texts: TextFactory | None
 
 
 @dataclass
@@ -133,7 +153,7 @@ def _nothing_to_do(job: Job, stream: TextIO) -> int:
 def _carry_out(
     job: Job,
     cluster: Cluster,
-    engine_factory: EngineFactory,
+    factories: Factories,
     stream: TextIO,
     interruption: _Interruption,
 ) -> int:
@@ -152,7 +172,7 @@ def _carry_out(
         code, views = exit_codes.FAILURE, {}
         try:
             for recipe, tasks in groupby(job.plan.tasks, key=lambda task: task.recipe_name):
-                _run_recipe(job, cluster, engine_factory, recipe, list(tasks), num_actors, ledger)
+                _run_recipe(job, cluster, factories, recipe, list(tasks), num_actors, ledger)
             views = report.write_views(job)
             quarantined = job.plan.num_quarantined + ledger.totals.num_quarantined
             code = exit_codes.QUARANTINE if quarantined else exit_codes.COMPLETE
@@ -173,7 +193,7 @@ def _carry_out(
 def _run_recipe(
     job: Job,
     cluster: Cluster,
-    engine_factory: EngineFactory,
+    factories: Factories,
     recipe: str,
     tasks: list[Task],
     num_actors: int,
@@ -181,6 +201,7 @@ def _run_recipe(
 ) -> None:
     """A gang serves one recipe, so that each has a pool of its own."""
     from pipeline.dispatch import Dispatcher
+    from pipeline.encode_stage import EncodeStage
     from pipeline.pool import ActorPool
 
     use_gpu = _use_gpu(job, cluster)
@@ -191,16 +212,29 @@ def _run_recipe(
         guidance_digest=job.weights.digest,
         num_slots=job.settings.slots or chosen.num_slots,
         num_threads=cluster.threads(use_gpu=use_gpu),
+        has_text_encoder=factories.texts is None,
     )
+    stage = None
+    if factories.texts is not None:
+        handle = cluster.create_encoder(factories.texts, spec, job.store, use_gpu=use_gpu)
+        stage = EncodeStage(handle, Wanted(job.store, spec, tasks))
     pool = ActorPool(
-        lambda: cluster.create_actor(engine_factory, spec, job.store, use_gpu=use_gpu),
+        lambda: cluster.create_actor(
+            factories.engine,
+            spec,
+            job.store,
+            use_gpu=use_gpu,
+            encoder=None if stage is None else stage.handle,
+        ),
         size=min(num_actors, len(tasks)),
     )
     schedule = Schedule(tasks, num_slots=spec.num_slots, histories=job.histories)
     try:
-        Dispatcher(cluster, pool, schedule, ledger, spec.num_slots).run()
+        Dispatcher(cluster, pool, schedule, ledger, spec.num_slots, stage).run()
     finally:
         pool.close()
+        if stage is not None:
+            stage.close()
 
 
 def _use_gpu(job: Job, cluster: Cluster) -> bool:

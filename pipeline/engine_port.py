@@ -5,10 +5,12 @@ callable that the driver sends along. `load_engine` is the real one and pulls in
 is called; tests send a small one of their own.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from pipeline.records import Prompt
 
 if TYPE_CHECKING:
     from engine.export.asset import Asset
@@ -27,6 +29,8 @@ class EngineSpec:
     guidance_digest: str
     num_slots: int
     num_threads: int
+    has_text_encoder: bool = True
+    """Whether the engine embeds texts itself; otherwise each request brings them along."""
 
 
 class Finished(Protocol):
@@ -61,7 +65,9 @@ class Engine(Protocol):
     @property
     def device(self) -> str: ...
     def new_gang(self, *, is_single: bool = False) -> Gang: ...
-    def request(self, *, key: str, prompt: str, negative_prompt: str, seed: int) -> Any: ...
+    def request(
+        self, *, key: str, prompt: str, negative_prompt: str, seed: int, text: bytes | None
+    ) -> Any: ...
     def export(self, finished: Any, metadata: Mapping[str, str]) -> "Asset": ...
     def peak_memory_bytes(self) -> int: ...
 
@@ -69,34 +75,84 @@ class Engine(Protocol):
 EngineFactory = Callable[[EngineSpec], Engine]
 
 
+class TextEngine(Protocol):
+    """A loaded text encoder."""
+
+    def encode(self, batch: Sequence[Sequence[str]]) -> list[bytes]:
+        """The texts of each prompt, embedded, as a request brings them along."""
+        ...
+
+
+TextFactory = Callable[[EngineSpec], TextEngine]
+
+
+def texts_asked(spec: EngineSpec, prompt: Prompt) -> tuple[str, ...]:
+    """The texts with which an engine asks its model about a prompt."""
+    from engine.guidance.prompts import texts_of
+
+    is_viewed = spec.recipe["distillation"]["prompt_views"] != "none"
+    return tuple(texts_of(prompt.prompt, prompt.negative_prompt, is_viewed=is_viewed))
+
+
 def load_engine(spec: EngineSpec) -> Engine:
     """Loads torch, the weights and the recipe of `spec` onto this process's device.
 
     Raises ValueError where the weights are not those that the driver planned with.
     """
-    from engine.guidance import files
+    return _TorchEngine(spec, _weights(spec))
 
-    path = files.resolve(spec.guidance)
-    files.check(path)
+
+def load_texts(spec: EngineSpec) -> TextEngine:
+    """Loads torch and the text encoder of `spec`, on the CPU. Errors as `load_engine`."""
+    return _TorchTexts(spec, _weights(spec))
+
+
+def _weights(spec: EngineSpec) -> Path:
+    from engine.guidance import files
+    from pipeline import models
+
+    path = models.find(spec.guidance).path
     found = files.digest(path)
     if found != spec.guidance_digest:
         raise ValueError(
             f"guidance {str(path)!r}: expected weights of digest {spec.guidance_digest[:12]}, "
             f"got {found[:12]}; put the same files on every machine"
         )
-    return _TorchEngine(spec, path)
+    return path
+
+
+class _TorchTexts:
+    def __init__(self, spec: EngineSpec, path: Path) -> None:
+        import torch
+
+        from engine.guidance.texts import TextEncoder
+
+        torch.set_num_threads(spec.num_threads)
+        self._encoder = TextEncoder.load(path, device="cpu")
+
+    def encode(self, batch: Sequence[Sequence[str]]) -> list[bytes]:
+        from safetensors.torch import save
+
+        found = self._encoder.encode([text for texts in batch for text in texts])
+        found = found.to(self._encoder.dtype)
+        parts = found.split([len(texts) for texts in batch])
+        return [save({"text": part.contiguous()}) for part in parts]
 
 
 class _TorchEngine:
     def __init__(self, spec: EngineSpec, path: Path) -> None:
         import torch
 
-        from engine.guidance.pixel import PixelGuidance
+        from engine.guidance.loading import load_guidance
         from engine.recipe import Recipe
 
         torch.set_num_threads(spec.num_threads)
         self._is_cuda = torch.cuda.is_available()
-        self._guidance = PixelGuidance.load(path, device="cuda" if self._is_cuda else "cpu")
+        self._guidance = load_guidance(
+            path,
+            device="cuda" if self._is_cuda else "cpu",
+            with_texts=spec.has_text_encoder,
+        )
         self._recipe = Recipe.from_dict(spec.recipe)
         self._num_slots = spec.num_slots
         self.device = torch.cuda.get_device_name() if self._is_cuda else "cpu"
@@ -111,10 +167,26 @@ class _TorchEngine:
         num_slots = 1 if is_single else self._num_slots
         return EngineGang(self._recipe, self._guidance, num_slots=num_slots)
 
-    def request(self, *, key: str, prompt: str, negative_prompt: str, seed: int) -> Any:
+    def request(
+        self,
+        *,
+        key: str,
+        prompt: str,
+        negative_prompt: str,
+        seed: int,
+        text: bytes | None = None,
+    ) -> Any:
+        from safetensors.torch import load
+
         from engine.gang import SceneRequest
 
-        return SceneRequest(key=key, prompt=prompt, negative_prompt=negative_prompt, seed=seed)
+        return SceneRequest(
+            key=key,
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            seed=seed,
+            text=None if text is None else load(text)["text"],
+        )
 
     def export(self, finished: Any, metadata: Mapping[str, str]) -> "Asset":
         from engine.export import export_asset

@@ -13,7 +13,7 @@ import pyarrow as pa
 from engine import recipes as library
 from engine.guidance import files
 from engine.recipe import Recipe
-from pipeline import manifest
+from pipeline import manifest, models, recipe_files
 from pipeline.errors import InvalidStore, UserError
 from pipeline.plan import Plan, make_plan
 from pipeline.records import Prompt, Rejection, RunStart
@@ -23,7 +23,7 @@ from pipeline.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """The diffusion model of a run: the name or absolute path that every machine looks up."""
+    """The diffusion model of a run: the name by which every machine finds it."""
 
     guidance: str
     digest: str
@@ -110,21 +110,13 @@ def read_rows(url: str, *, limit: int | None, strict: bool) -> list[Prompt | Rej
 
 
 def recipe_named(name: str) -> Recipe:
-    """The recipe of that name. UserError with the known names otherwise."""
-    try:
-        return library.get(name)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    """The recipe of that name, or in that file. UserError otherwise."""
+    return recipe_files.find(name)
 
 
 def check_weights(guidance: str) -> Path:
-    """The directory of a guidance model. UserError unless all its files are there."""
-    path = files.resolve(guidance)
-    try:
-        files.check(path)
-    except ValueError as error:
-        raise UserError(str(error)) from None
-    return path
+    """The directory of a guidance model here. UserError unless all its files are there."""
+    return models.find(guidance).path
 
 
 def choose_recipe(
@@ -137,7 +129,8 @@ def choose_recipe(
     """
     known = {name: library.get(name) for name in library.names()}
     if settings.recipe is not None:
-        return Choice(default=settings.recipe, recipes=known)
+        chosen = recipe_named(settings.recipe)
+        return Choice(default=chosen.name, recipes=known | {chosen.name: chosen})
     if earlier is not None:
         try:
             stored = {name: Recipe.from_dict(data) for name, data in earlier.recipes.items()}
@@ -156,11 +149,8 @@ def choose_weights(settings: RunSettings, earlier: RunStart | None, recipe: Reci
         guidance = earlier.guidance
     if guidance is None:
         guidance = recipe.guidance
-    path = check_weights(guidance)
-    is_packaged = guidance == files.PRIMITIVES
-    return Weights(
-        guidance=guidance if is_packaged else str(path.absolute()), digest=files.digest(path)
-    )
+    model = models.find(guidance)
+    return Weights(guidance=model.name, digest=files.digest(model.path))
 
 
 def _earlier(output: str) -> tuple[Store | None, RunStart | None]:

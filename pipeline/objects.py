@@ -24,7 +24,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar, cast
 from uuid import uuid4
@@ -89,6 +89,17 @@ class Objects:
             return cast(bytes, self._fs.cat_file(self._path(name)))
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def remove(self, name: str) -> None:
+        """Delete an object that nobody needs any more; one that is not there is fine."""
+        with suppress(FileNotFoundError):
+            self._fs.rm_file(self._path(name))
+
+    def remove_directory(self, name: str) -> None:
+        """Delete a directory if it is there and empty; only local disks have them."""
+        if self.is_local:
+            with suppress(OSError):
+                os.rmdir(self._path(name))
 
     def open(self, name: str) -> BinaryIO:
         """An object for reading here and there; remote ones are fetched by the range."""

@@ -35,6 +35,7 @@ class Policy:
 TABLE: dict[str, Policy] = {
     "diverged": Policy(retries=2, change="new_seed", meaning="the scene became NaN or infinite"),
     "empty": Policy(retries=2, change="new_seed", meaning="nothing opaque is left in the scene"),
+    "saturated": Policy(retries=2, change="new_seed", meaning="density fills the whole scene"),
     "out_of_memory": Policy(retries=1, change="alone", meaning="the device's memory was exhausted"),
     "export": Policy(retries=1, change="new_seed", meaning="views or mesh could not be made"),
     "store": Policy(retries=2, change="same", meaning="the output refused the finished asset"),

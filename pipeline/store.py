@@ -7,6 +7,7 @@
     _runs/<run_id>/summary.json             what came of it, written anew when it is resumed
     _rejected/<run_id>.parquet              rows not made: row, prompt_id, prompt, reason
     _failures/<asset_id>-<attempt_id>.json  one failed attempt
+    _embeddings/<name>                      embedded texts, while a run wants them
     _schema.json                            types of the carried columns, created by the first run
 
 This is the only file through which the pipeline writes to storage; how a write is made atomic, and
@@ -223,6 +224,24 @@ class Store:
         """A whole Parquet object that `publish` wrote, None if there is none of that name."""
         data = self._objects.read(name)
         return None if data is None else pq.read_table(io.BytesIO(data))
+
+    def write_embedding(self, name: str, data: bytes) -> None:
+        """Keep the embedded texts of a prompt for the run."""
+        self._objects.publish(f"_embeddings/{name}", data)
+
+    def read_embedding(self, name: str) -> bytes | None:
+        """What `write_embedding` wrote, None if there is nothing."""
+        return self._objects.read(f"_embeddings/{name}")
+
+    def remove_embedding(self, name: str) -> None:
+        """Delete the embedded texts of a prompt."""
+        self._objects.remove(f"_embeddings/{name}")
+
+    def remove_embeddings(self) -> None:
+        """Delete all embedded texts."""
+        for _ in self._objects.map(self.remove_embedding, self._objects.names("_embeddings")):
+            pass
+        self._objects.remove_directory("_embeddings")
 
     def remove_stale(self, older_than_seconds: float = 3600.0) -> int:
         """Delete temporaries that killed writers left (local disks only); returns how many."""

@@ -45,6 +45,7 @@ class _Job:
     """An attempt inside the actor; moments are of `time.monotonic`, 0 before they come."""
 
     attempt: Attempt
+    text: bytes | None = None
     future: "Future[Outcome]" = field(default_factory=Future)
     submitted: float = field(default_factory=time.monotonic)
     admitted: float = 0.0
@@ -90,9 +91,10 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="gang", daemon=True)
         self._thread.start()
 
-    def submit(self, attempt: Attempt) -> "Future[Outcome]":
-        """Accepts an attempt; the future gets its Outcome when all is over."""
-        job = _Job(attempt=attempt)
+    def submit(self, attempt: Attempt, text: bytes | None = None) -> "Future[Outcome]":
+        """Accepts an attempt, with its embedded texts where the engine does not embed them itself;
+        the future gets its Outcome when all is over."""
+        job = _Job(attempt=attempt, text=text)
         with self._wake:
             self._waiting.append(job)
             self._wake.notify()
@@ -179,8 +181,10 @@ class Worker:
                     prompt=prompt.prompt,
                     negative_prompt=prompt.negative_prompt,
                     seed=job.attempt.seed,
+                    text=job.text,
                 )
             )
+            job.text = None
             self._observe("admit", time.monotonic() - start)
 
     def _step(self) -> None:

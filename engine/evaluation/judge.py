@@ -48,7 +48,8 @@ def numbers(captions: Sequence[str], words: Sequence[str]) -> Int[Tensor, "C T"]
             )
         rows.append([number[word] for word in found])
     length = max((len(row) for row in rows), default=0)
-    return torch.tensor([row + [0] * (length - len(row)) for row in rows]).reshape(-1, length)
+    padded = [row + [0] * (length - len(row)) for row in rows]
+    return torch.tensor(padded, dtype=torch.long).reshape(len(rows), length)
 
 
 class Judge:
@@ -103,7 +104,7 @@ class Judge:
     @property
     def scale(self) -> float:
         """The logit of a perfect match; a picture's logits are `scale` times its cosines."""
-        return float(self.network.scale)
+        return float(self.network.scale.detach())
 
     @torch.no_grad()
     def embed_pictures(self, x: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B D"]:

@@ -69,6 +69,11 @@ def cosines(judge: Judge, trials: Trials, captions: Sequence[Sequence[str]]) -> 
     return torch.einsum("bd,bcd->bc", pictures, words[index])
 
 
+def _firsts(found: Float[Tensor, "B C"]) -> float:
+    """Share of rows whose first column is the largest; whoever cannot tell has not found it."""
+    return float((found[:, :1] > found[:, 1:]).all(1).float().mean())
+
+
 def swap_accuracy(judge: Judge, trials: Trials, draw: random.Random | None = None) -> float:
     """Share of trials whose caption beats that of the two first colours exchanged.
 
@@ -78,8 +83,7 @@ def swap_accuracy(judge: Judge, trials: Trials, draw: random.Random | None = Non
         return float("nan")
     say = caption if draw is None else lambda spec: draw.choice(forms(spec))
     pairs = [(say(spec), say(spec.swapped())) for spec in trials.specs]
-    found = cosines(judge, trials, pairs)
-    return float((found[:, 0] > found[:, 1]).float().mean())
+    return _firsts(cosines(judge, trials, pairs))
 
 
 def retrieval(judge: Judge, trials: Trials) -> float:
@@ -87,8 +91,7 @@ def retrieval(judge: Judge, trials: Trials) -> float:
     if not trials.specs:
         return float("nan")
     pools = [[caption(other) for other in colour_pool(spec)] for spec in trials.specs]
-    found = cosines(judge, trials, pools)
-    return float((found.argmax(1) == 0).float().mean())
+    return _firsts(cosines(judge, trials, pools))
 
 
 def geometry_rows(found: Sequence[Spec]) -> Int[Tensor, "B"]:
@@ -101,9 +104,9 @@ def geometry_accuracy(judge: Judge, trials: Trials) -> float:
     """Share of textureless trials whose geometry is first of all geometries. NaN for none."""
     if not trials.specs:
         return float("nan")
-    words = judge.embed_captions([colourless_caption(geometry) for geometry in geometries()])
-    found = (judge.embed_pictures(trials.x) @ words.T).argmax(1)
-    return float((found == geometry_rows(trials.specs).to(found.device)).float().mean())
+    others = {own: [own, *(g for g in geometries() if g != own)] for own in geometries()}
+    choices = [[colourless_caption(g) for g in others[spec.geometry]] for spec in trials.specs]
+    return _firsts(cosines(judge, trials, choices))
 
 
 def card(judge: Judge, pictures: Pictures, seed: int) -> Mapping[str, float]:

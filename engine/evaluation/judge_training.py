@@ -12,7 +12,7 @@ the last alone: it cannot know its colours.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, cast
@@ -120,7 +120,7 @@ class Trainer:
         self.network = judge.network.to(self.device).train()
         mean = deepcopy(self.network).requires_grad_(False)
         self.mean = Judge(mean, judge.config, judge.words)
-        self._pictures, self._captions = self.network.pictures, self.network.captions
+        self._pictures: Callable[[Tensor], Tensor] = self.network.pictures
         self._weights = list(self.network.parameters())
         self._means = list(mean.parameters())
         self._optimiser = torch.optim.AdamW(
@@ -135,13 +135,21 @@ class Trainer:
         self.steps = 0
 
     def compile(self) -> None:
-        """Use compiled encoders from the next step on."""
+        """Use a compiled encoder of pictures from the next step on, if it works.
+
+        Raises RuntimeError where its gradients are not finite; captions are short, so their encoder
+        stays as it is.
+        """
         self._pictures = torch.compile(self.network.pictures)
-        self._captions = torch.compile(self.network.captions)
+        self._forward().sum().backward()
+        found = [p.grad for p in self._weights if p.grad is not None]
+        self._optimiser.zero_grad(set_to_none=True)
+        if not all(bool(grad.isfinite().all()) for grad in found):
+            raise RuntimeError("the compiled encoder has gradients that are not finite")
 
     def uncompile(self) -> None:
-        """Use the encoders as they are."""
-        self._pictures, self._captions = self.network.pictures, self.network.captions
+        """Use the encoder as it is."""
+        self._pictures = self.network.pictures
 
     def step(self, rate: float) -> None:
         """One optimisation step at a learning rate, and one of the running mean."""
@@ -177,7 +185,7 @@ class Trainer:
         shapes = lessons.geometries.draw(self._all_geometries)
         with torch.autocast(device.type, dtype=torch.bfloat16):
             p = self._pictures(pictures)
-            c = self._captions(_stacked(tokens, shapes))
+            c = self.network.captions(_stacked(tokens, shapes))
         p, c = F.normalize(p.float(), dim=-1), F.normalize(c.float(), dim=-1)
         logits = self.network.scale * p @ c.T
         to_caption, to_picture = contrast(logits[:, : len(scene)], scene, plain)

@@ -45,7 +45,7 @@ class TrainConfig:
     resume: bool = False
     """Start from the judges in `out`."""
     compile: bool = False
-    """Compile the encoders: a minute spent for faster steps."""
+    """Compile the encoders of pictures: time spent for faster steps."""
     probes: int = 768
     """Pictures of the dev split on which progress is watched."""
     trials: int = 8000
@@ -133,11 +133,9 @@ class _Run:
             self._compile()
 
     def _compile(self) -> None:
-        """Compile and try; a failure costs speed, never the run."""
+        """Compile; a failure costs speed, never the run."""
         try:
             self.trainer.compile()
-            self.trainer.step(0.0)
-            self.trainer.take_losses(1)
         except Exception:
             log.exception("FALLBACK: torch.compile failed; the run goes on without it")
             self.trainer.uncompile()

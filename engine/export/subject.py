@@ -1,7 +1,7 @@
 """What the export asks of a scene; `engine.scene.Scene` is the one it is made for.
 
-A scene answers everywhere in the cube [-bound, bound]^3, but the optimisation looks only into the
-ball |x| <= bound: what a field holds in the corners is accident. The export reads it as empty.
+A scene answers everywhere in the cube [-bound, bound]^3, but the optimisation may look only into
+the ball |x| <= radius: what a field holds in the corners is accident. The export reads it as empty.
 A scene is asked about at most `POINTS_AT_ONCE` points, which bounds the memory that a field takes
 for its features, and never about none.
 """
@@ -21,7 +21,12 @@ class Subject(Protocol):
 
     @property
     def bound(self) -> float:
-        """Half the side of the cube; radius of the ball that holds everything."""
+        """Half the side of the cube."""
+        ...
+
+    @property
+    def radius(self) -> float:
+        """Radius of the ball that holds everything."""
         ...
 
     @property
@@ -43,13 +48,14 @@ class Subject(Protocol):
 
 
 def density_at(scene: Subject, x: Float[Tensor, "*p 3"]) -> Float[Tensor, "*p"]:
-    """Density at points anywhere, in single precision; 0 outside the ball."""
+    """Density at points anywhere, in single precision; 0 outside the ball and the cube."""
     if x.numel() == 0:
         return x.new_zeros(x.shape[:-1])
     flat = x.reshape(-1, 3)
     inside_cube = flat.clamp(-scene.bound, scene.bound)
     sigma = torch.cat([scene.density(some).float() for some in inside_cube.split(POINTS_AT_ONCE)])
-    is_inside = flat.square().sum(dim=-1) <= scene.bound**2
+    in_cube = flat.abs().amax(dim=-1) <= scene.bound
+    is_inside = in_cube & (flat.square().sum(dim=-1) <= scene.radius**2)
     return torch.where(is_inside, sigma, 0.0).reshape(x.shape[:-1])
 
 

@@ -1,7 +1,7 @@
 """Dense lattices, coarse to fine, summed and read by trilinear interpolation.
 
-The fastest field on a CPU: one native operation a lattice. Lattice points lie on the corners of
-[-1, 1]^3; parameters `grid<n>` have axes S C Z Y X with C = (raw density, 3 raw colours).
+The fastest field on a CPU: one native operation a lattice. The outermost points of a lattice lie on
+the cube's faces; parameters `grid<n>` have axes S C Z Y X with C = (raw density, 3 raw colours).
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,11 @@ class DenseGrid:
 
     config: DenseGridConfig
 
+    @property
+    def bound(self) -> float:
+        """Half the side of the cube."""
+        return self.config.bound
+
     def initial(self, seed: Int[Tensor, "S"]) -> Parameters:
         """Zeros: the blob alone, grey all over. The seed plays no part."""
         return {
@@ -28,24 +33,33 @@ class DenseGrid:
             for n in self.config.resolutions
         }
 
-    def density(self, parameters: Parameters, x: Float[Tensor, "S P 3"]) -> Float[Tensor, "S P"]:
-        """Density alone."""
-        raw = sum(_read(grid[:, :1], x) for grid in parameters.values())
+    def density(
+        self, parameters: Parameters, x: Float[Tensor, "S P 3"], part: Float[Tensor, "S"]
+    ) -> Float[Tensor, "S P"]:
+        """Density alone, the same at any time of the run."""
+        places = x / self.bound
+        raw = sum(_read(grid[:, :1], places) for grid in self._grids(parameters))
         assert isinstance(raw, Tensor)
         return self._sigma(raw[..., 0], x)
 
     def query(
-        self, parameters: Parameters, x: Float[Tensor, "S P 3"], *, with_normal: bool
+        self,
+        parameters: Parameters,
+        x: Float[Tensor, "S P 3"],
+        part: Float[Tensor, "S"],
+        *,
+        with_normal: bool,
     ) -> Samples:
         """Density, albedo and, if asked for, normals from the lattices' central differences."""
-        grids = list(parameters.values())
+        grids, places = self._grids(parameters), x / self.bound
         if with_normal:
             grids = [torch.cat([grid, _differences(grid[:, :1])], dim=1) for grid in grids]
-        values = sum(_read(grid, x) for grid in grids)
+        values = sum(_read(grid, places) for grid in grids)
         assert isinstance(values, Tensor)
         normal = None
         if with_normal:
-            gradient = self.config.density_gain * values[..., 4:7] + self._blob_gradient(x)
+            slope = (self.config.density_gain / self.bound) * values[..., 4:7]
+            gradient = slope + self._blob_gradient(x)
             normal = outward(gradient)
         return Samples(
             sigma=self._sigma(values[..., 0], x),
@@ -55,7 +69,10 @@ class DenseGrid:
 
     def total_variation(self, parameters: Parameters) -> Float[Tensor, "S"]:
         """Mean squared difference of neighbours, over axes, channels and lattices."""
-        return torch.stack([_roughness(grid) for grid in parameters.values()]).sum(0)
+        return torch.stack([_roughness(grid) for grid in self._grids(parameters)]).sum(0)
+
+    def _grids(self, parameters: Parameters) -> list[Float[Tensor, "S C n n n"]]:
+        return [parameters[f"grid{n}"] for n in self.config.resolutions]
 
     def _sigma(self, raw: Float[Tensor, "S P"], x: Float[Tensor, "S P 3"]) -> Float[Tensor, "S P"]:
         bias = blob(x, self.config.blob_density, self.config.blob_radius)
@@ -67,7 +84,7 @@ class DenseGrid:
 
 
 def _read(grid: Float[Tensor, "S C Z Y X"], x: Float[Tensor, "S P 3"]) -> Float[Tensor, "S P C"]:
-    """Trilinear interpolation at points; beyond the box the border's values hold.
+    """Trilinear interpolation at points of [-1, 1]^3; beyond it the border's values hold.
 
     The native operation shares a batch, not its points, among a CPU's cores: so a scene's points
     come in two parts where they can. The number is fixed to keep results the same on any machine.
@@ -81,7 +98,7 @@ def _read(grid: Float[Tensor, "S C Z Y X"], x: Float[Tensor, "S P 3"]) -> Float[
 
 
 def _differences(grid: Float[Tensor, "S 1 Z Y X"]) -> Float[Tensor, "S 3 Z Y X"]:
-    """Central differences per scene unit along x, y, z; one-sided on the faces."""
+    """Central differences along x, y, z, where the cube's side is 2; one-sided on the faces."""
     spacing = 2.0 / (grid.shape[-1] - 1)
     return torch.cat(torch.gradient(grid, spacing=spacing, dim=(4, 3, 2)), dim=1)
 

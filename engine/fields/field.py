@@ -1,9 +1,11 @@
 """What every field offers: density and albedo at points, for S scenes at once.
 
 A field holds no parameters. They are a dictionary of tensors with a leading scene axis, so that
-scenes can be stacked, stepped together, and taken out one by one.
+scenes can be stacked, stepped together, and taken out one by one. The dictionary may hold others'
+parameters too; a field looks up its own by name.
 
-x       points in [-1, 1]^3                     S P 3
+x       points in [-bound, bound]^3             S P 3
+part    share of the run that is done           S
 raw     density before its activation           S P
 sigma   density per scene unit                  S P
 albedo  reflected part of the light, in [0, 1]  S P 3
@@ -34,16 +36,28 @@ class Samples:
 class Field(Protocol):
     """A family of scenes; the parameters choose one."""
 
+    @property
+    def bound(self) -> float:
+        """Half the side of the cube that it fills; radius of the scene."""
+        ...
+
     def initial(self, seed: Int[Tensor, "S"]) -> Parameters:
         """Fresh parameters for scenes with these seeds."""
         ...
 
-    def density(self, parameters: Parameters, x: Float[Tensor, "S P 3"]) -> Float[Tensor, "S P"]:
+    def density(
+        self, parameters: Parameters, x: Float[Tensor, "S P 3"], part: Float[Tensor, "S"]
+    ) -> Float[Tensor, "S P"]:
         """Density alone."""
         ...
 
     def query(
-        self, parameters: Parameters, x: Float[Tensor, "S P 3"], *, with_normal: bool
+        self,
+        parameters: Parameters,
+        x: Float[Tensor, "S P 3"],
+        part: Float[Tensor, "S"],
+        *,
+        with_normal: bool,
     ) -> Samples:
         """Density, albedo and, if asked for, normals."""
         ...
@@ -61,6 +75,19 @@ def blob(x: Float[Tensor, "*p 3"], density: float, radius: float) -> Float[Tenso
     # The small constant keeps the gradient finite at the origin.
     distance = torch.sqrt(x.square().sum(-1) + 1e-8)
     return density * (1.0 - distance / radius)
+
+
+def gaussian_blob(x: Float[Tensor, "*p 3"], density: float, radius: float) -> Float[Tensor, "*p"]:
+    """Bias that starts a scene as a soft ball: density exp(-|x|^2 / (2 radius^2)).
+
+    DreamFusion (arXiv 2209.14988, appendix A.2). It is added before the activation.
+    """
+    return density * torch.exp(-0.5 * x.square().sum(-1) / radius**2)
+
+
+def bounded_exp(raw: Float[Tensor, "*p"]) -> Float[Tensor, "*p"]:
+    """exp, but for raw density above 15 (3e6 in all), which then stays where it is."""
+    return torch.exp(raw.clamp(max=15.0))
 
 
 def outward(gradient: Float[Tensor, "*p 3"]) -> Float[Tensor, "*p 3"]:

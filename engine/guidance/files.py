@@ -1,18 +1,39 @@
 """The files of a diffusion model on disk: where they are, whether all are there, their digest.
 
+Two layouts of diffusers are known, both with `unet/ text_encoder/ tokenizer/ scheduler/`:
+
+pixel    DeepFloyd IF: a U-Net from 3 channels, a T5 text encoder
+latent   Stable Diffusion: a U-Net from 4 channels and its autoencoder `vae/`, a CLIP text encoder
+
 Free of torch, so that a mistake is reported before anything is loaded.
 """
 
 import hashlib
 import json
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+Space = Literal["pixel", "latent"]
 
 PRIMITIVES = "primitives"
 """Name of the model that comes with the package."""
 
-_MEND = "give a directory in the layout of DeepFloyd IF (unet/ text_encoder/ tokenizer/ scheduler/)"
-_WEIGHTS = {"unet": "diffusion_pytorch_model", "text_encoder": "model"}
+_LAYOUTS: dict[Space, str] = {
+    "pixel": "DeepFloyd IF (unet/ text_encoder/ tokenizer/ scheduler/)",
+    "latent": "Stable Diffusion (unet/ vae/ text_encoder/ tokenizer/ scheduler/)",
+}
+_MEND = f"give a directory in the layout of {_LAYOUTS['pixel']} or {_LAYOUTS['latent']}"
+_WEIGHTS = {
+    "unet": "diffusion_pytorch_model",
+    "text_encoder": "model",
+    "vae": "diffusion_pytorch_model",
+}
+_PARTS: dict[Space, tuple[str, ...]] = {
+    "pixel": ("unet", "text_encoder"),
+    "latent": ("unet", "text_encoder", "vae"),
+}
+_CHANNELS: dict[tuple[Any, Any], Space] = {(3, 3): "pixel", (3, 6): "pixel", (4, 4): "latent"}
 _CONFIGS = (
     "model_index.json",
     "unet/config.json",
@@ -20,6 +41,22 @@ _CONFIGS = (
     "tokenizer/tokenizer_config.json",
     "scheduler/scheduler_config.json",
 )
+PATTERNS = (
+    "model_index.json",
+    "tokenizer/*.json",
+    "tokenizer/*.txt",
+    "tokenizer/*.model",
+    "scheduler/*.json",
+    *(f"{folder}/config.json" for folder in _WEIGHTS),
+    *(f"{folder}/{stem}.safetensors" for folder, stem in _WEIGHTS.items()),
+    *(f"{folder}/{stem}.safetensors.index.json" for folder, stem in _WEIGHTS.items()),
+    *(f"{folder}/{stem}-*-of-*.safetensors" for folder, stem in _WEIGHTS.items()),
+)
+"""Names of the files of a model's repository that are of use; others hold the same weights in
+another format or precision, or parts that nobody asks."""
+
+_VOCABULARIES = (("tokenizer.json",), ("spiece.model",), ("vocab.json", "merges.txt"))
+_TEXT_ENCODERS = ("t5", "clip_text_model", None)
 
 
 def resolve(guidance: str) -> Path:
@@ -29,23 +66,36 @@ def resolve(guidance: str) -> Path:
     return Path(guidance)
 
 
-def check(path: Path) -> None:
-    """Raises ValueError, in one line with the mend, unless every file of the model is there."""
+def space_of(path: Path) -> Space:
+    """What the model works on: pixels, or latents of them. Raises ValueError as `check`."""
     if not path.is_dir():
         raise ValueError(f"guidance {str(path)!r}: no such directory; {_MEND}")
-    for name in _CONFIGS:
-        _read_json(path / name)
-    if not any((path / "tokenizer" / n).is_file() for n in ("tokenizer.json", "spiece.model")):
-        _require(path / "tokenizer" / "tokenizer.json")
-    for name in weight_files(path):
-        _require(path / name)
     unet = _read_json(path / "unet/config.json")
     channels = (unet.get("in_channels"), unet.get("out_channels"))
-    if channels not in ((3, 3), (3, 6)):
+    if channels not in _CHANNELS:
         raise ValueError(
-            f"guidance {str(path)!r}: expected a pixel-space U-Net with 3 input and 3 or 6 output "
-            f"channels, got {channels[0]} and {channels[1]}; {_MEND}"
+            f"guidance {str(path)!r}: expected a U-Net from 3 channels to 3 or 6 (pixels) or from "
+            f"4 to 4 (latents), got {channels[0]} and {channels[1]}; {_MEND}"
         )
+    return _CHANNELS[channels]
+
+
+def check(path: Path, *, space: Space | None = None) -> None:
+    """Raises ValueError, in one line with the mend, unless every file of the model is there and
+    its parts fit together; with `space`, unless it works in that."""
+    found = space_of(path)
+    if space is not None and space != found:
+        raise ValueError(
+            f"guidance {str(path)!r}: expected a {space} model, got a {found} one; "
+            f"give a directory in the layout of {_LAYOUTS[space]}"
+        )
+    for name in _CONFIGS:
+        _read_json(path / name)
+    if not any(all((path / "tokenizer" / n).is_file() for n in v) for v in _VOCABULARIES):
+        _require(path / "tokenizer" / "tokenizer.json")
+    _check_parts(path, found)
+    for name in weight_files(path):
+        _require(path / name)
 
 
 def weight_files(path: Path) -> list[str]:
@@ -54,7 +104,8 @@ def weight_files(path: Path) -> list[str]:
     Variants that lie beside them, such as `*.fp16.safetensors`, are not loaded and do not count.
     """
     names: set[str] = set()
-    for folder, stem in _WEIGHTS.items():
+    for folder in _PARTS[space_of(path)]:
+        stem = _WEIGHTS[folder]
         index = path / folder / f"{stem}.safetensors.index.json"
         if index.is_file():
             shards = _read_json(index).get("weight_map")
@@ -73,6 +124,43 @@ def digest(path: Path) -> str:
         with (path / name).open("rb") as file:
             total.update(f"{name}\0".encode() + hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
+
+
+def wanted(name: str) -> bool:
+    """Whether a file of a model's repository is one that loading it may read, by its name."""
+    return any(fnmatchcase(name, pattern) for pattern in PATTERNS)
+
+
+def _check_parts(path: Path, space: Space) -> None:
+    """Raises ValueError where the parts cannot work together, by what their configurations say."""
+    unet, texts = (
+        _read_json(path / "unet/config.json"),
+        _read_json(path / "text_encoder/config.json"),
+    )
+    if unet.get("addition_embed_type") not in (None, "text"):
+        raise ValueError(
+            f"guidance {str(path)!r}: expected a U-Net that wants one text alone, got one that "
+            f"wants {unet['addition_embed_type']!r} besides (Stable Diffusion XL?); {_MEND}"
+        )
+    if texts.get("model_type") not in _TEXT_ENCODERS:
+        raise ValueError(
+            f"guidance {str(path)!r}: expected a T5 or CLIP text encoder, got "
+            f"{texts['model_type']!r}; {_MEND}"
+        )
+    width = texts.get("d_model") or texts.get("hidden_size")
+    wide = unet.get("encoder_hid_dim") or unet.get("cross_attention_dim")
+    if width and wide and width != wide:
+        raise ValueError(
+            f"guidance {str(path)!r}: expected texts of {wide} features, as its U-Net reads them, "
+            f"got a text encoder of {width}; {_MEND}"
+        )
+    if space == "latent":
+        channels = _read_json(path / "vae/config.json").get("latent_channels", 4)
+        if channels != unet["in_channels"]:
+            raise ValueError(
+                f"guidance {str(path)!r}: expected an autoencoder of {unet['in_channels']} latent "
+                f"channels, as its U-Net reads them, got {channels}; {_MEND}"
+            )
 
 
 def _require(path: Path) -> None:

@@ -29,3 +29,12 @@ def view_word(azimuth_deg: float, elevation_deg: float) -> str:
 def with_view(prompt: str, view: str) -> str:
     """The prompt with its view words: "a red mushroom, front view"."""
     return f"{prompt}, {view}"
+
+
+def texts_of(prompt: str, negative_prompt: str, *, is_viewed: bool = True) -> list[str]:
+    """All that a scene's guidance is asked with: the negative prompt, then one text a view word.
+
+    Without view words (`is_viewed` false) the prompt itself stands for each of them.
+    """
+    views = [with_view(prompt, view) if is_viewed else prompt for view in VIEWS]
+    return [negative_prompt, *views]

@@ -4,10 +4,22 @@ import difflib
 from collections.abc import Callable
 
 from engine.recipe import Recipe
+from engine.recipes.dreamfusion import dreamfusion_if, dreamfusion_paper, dreamfusion_sd
 from engine.recipes.primitives import primitives, primitives_cpu, smoke
+from engine.recipes.threestudio import threestudio_if, threestudio_sd
 
 _RECIPES: dict[str, Callable[[], Recipe]] = {
-    function.__name__: function for function in (primitives, primitives_cpu, smoke)
+    function.__name__: function
+    for function in (
+        primitives,
+        primitives_cpu,
+        smoke,
+        dreamfusion_paper,
+        dreamfusion_if,
+        dreamfusion_sd,
+        threestudio_if,
+        threestudio_sd,
+    )
 }
 
 

@@ -23,8 +23,8 @@ from typing import Any, get_args
 import torch
 
 from engine import recipes
+from engine.configs.common import Span
 from engine.configs.distillation import DistillationConfig
-from engine.configs.losses import LossConfig
 from engine.evaluation.judge import Judge
 from engine.evaluation.lexicon import Lexicon
 from engine.evaluation.stage import AZIMUTHS_DEG, ELEVATION_DEG
@@ -70,14 +70,19 @@ def plain_scale(config: DistillationConfig) -> float:
 def with_regularisers(recipe: Recipe, factor: float) -> Recipe:
     """The recipe, its regularisers weighing `factor` times as much; 0 switches them off."""
     losses = recipe.losses
-    first, last = losses.entropy
-    scaled = LossConfig(
+    scaled = replace(
+        losses,
         opacity=factor * losses.opacity,
-        entropy=(factor * first, factor * last),
+        entropy=_times(factor, losses.entropy),
+        distortion=factor * losses.distortion,
         total_variation=factor * losses.total_variation,
-        orientation=factor * losses.orientation,
+        orientation=_times(factor, losses.orientation),
     )
     return replace(recipe, losses=scaled)
+
+
+def _times(factor: float, span: Span) -> Span:
+    return factor * span[0], factor * span[1]
 
 
 def with_slower_rate(recipe: Recipe) -> Recipe:

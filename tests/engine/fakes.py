@@ -39,6 +39,10 @@ class DiscGuidance:
                 text[k] = torch.nan
         return text
 
+    def represent(self, x: Tensor) -> Tensor:
+        """The pictures themselves."""
+        return x
+
     def predict_noise(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
         """The noise that the belief leaves over."""
         alpha_squared = self.alphas_cumprod[t][:, None, None, None]
@@ -64,6 +68,10 @@ class RecordingGuidance:
         self.prompts.extend(prompts)
         rows = [[sum(map(ord, p)) / (1000.0 + len(p)), len(p) / 10.0] for p in prompts]
         return torch.tensor(rows, device=self.device).repeat(1, 6).view(-1, 3, 4)
+
+    def represent(self, x: Tensor) -> Tensor:
+        """The pictures themselves."""
+        return x
 
     def predict_noise(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
         """sin(3 x_t + t / 1000) + mean of the text."""

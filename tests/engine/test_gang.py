@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from engine import cameras, occupancy, recipes, viewpoints
+from engine.configs.background import BackgroundConfig
 from engine.configs.distillation import DistillationConfig
-from engine.configs.fields import DenseGridConfig, FieldConfig, HashGridConfig
+from engine.configs.fields import DenseGridConfig, FieldConfig, HashGridConfig, MipMlpConfig
 from engine.configs.losses import LossConfig
 from engine.configs.march import MarchConfig
 from engine.configs.optimiser import OptimiserConfig
@@ -19,8 +20,12 @@ from tests.engine.fakes import DiscGuidance, RecordingGuidance, schedule
 
 DENSE = DenseGridConfig(resolutions=(4, 9))
 HASH = HashGridConfig(num_levels=3, log2_size=9, base_resolution=3, finest_resolution=12, hidden=8)
+MIP = MipMlpConfig(num_frequencies=3, num_blocks=2, width=8, bound=1.2)
+ENVIRONMENT = BackgroundConfig(kind="mlp", width=6, plain_chance=0.5)
 LIT = ShadingConfig(shaded=0.8, albedo_until=0.0)
-ALL_LOSSES = LossConfig(opacity=2.0, entropy=(0.0, 3.0), total_variation=1.0, orientation=1.0)
+ALL_LOSSES = LossConfig(
+    opacity=2.0, entropy=(0.0, 3.0), total_variation=1.0, orientation=(1.0, 1.0)
+)
 
 
 def recipe(field: FieldConfig = DENSE, **changes) -> Recipe:
@@ -83,6 +88,8 @@ VARIANTS = {
     "dense, full": lambda: _full(recipe(DENSE)),
     "hash": lambda: recipe(HASH),
     "hash, lit": lambda: recipe(HASH, shading=LIT),
+    "hash, bands": lambda: recipe(replace(HASH, start_level=1, level_from=0.3, level_every=0.2)),
+    "mip, lit": lambda: recipe(MIP, shading=LIT, background=ENVIRONMENT),
 }
 
 
@@ -233,6 +240,57 @@ def test_a_request_that_cannot_be_encoded_takes_no_slot() -> None:
     assert gang.progress() == {}
 
 
+@pytest.mark.parametrize(
+    ("doomed", "status"),
+    [
+        (replace(DENSE, blob_density=-80.0, blob_radius=100.0), "empty"),
+        (replace(DENSE, blob_density=400.0, blob_radius=100.0), "saturated"),
+    ],
+)
+def test_a_scene_that_fails_leaves_its_slot_early(doomed: DenseGridConfig, status: str) -> None:
+    """Both scenes fail after a twentieth of their run, wherever the gang then stands."""
+    r = replace(recipe(doomed), iterations=200)
+    gang = Gang(r, DiscGuidance(), num_slots=2)
+    gang.add(request("a"))
+    finished: list[FinishedScene] = []
+    for step in range(10 + 3 + 16):
+        if step == 3:
+            gang.add(request("b"))
+        gang.step()
+        finished += gang.take_finished()
+    assert [(scene.key, scene.status, scene.iterations) for scene in finished] == [
+        ("a", status, 10),
+        ("b", status, 10),
+    ]
+    assert gang.num_free == 2
+
+
+def test_a_scene_that_diverges_leaves_early_and_its_slot_is_used_again() -> None:
+    r = replace(recipe(), iterations=24)
+    gang = Gang(r, DiscGuidance(), num_slots=2)
+    gang.add(request("b", "poison"))
+    gang.add(request("a"))
+    finished: dict[str, FinishedScene] = {}
+    for _ in range(50):
+        gang.step()
+        for scene in gang.take_finished():
+            finished[scene.key] = scene
+            if scene.key == "b":
+                gang.add(request("c"))
+    assert (finished["b"].status, finished["b"].iterations) == ("diverged", 1)
+    assert list(finished) == ["b", "a", "c"]
+    for key in "ac":
+        assert_identical(finished[key], run(r, 2, {0: [request(key)]})[key])
+        assert finished[key].iterations == 24
+
+
+def test_parameters_that_overflow_are_seen() -> None:
+    r = recipe(optimiser=OptimiserConfig(lr=(3e38, 3e38)))
+    r = replace(r, losses=LossConfig(), field=replace(DENSE, density_gain=1e-30))
+    scenes = run(r, 1, {0: [request("a")]})
+    assert scenes["a"].status == "diverged"
+
+
 def test_a_scene_of_which_nothing_is_left_is_empty() -> None:
     thin = replace(DENSE, blob_density=-80.0, blob_radius=100.0)
     scenes = run(recipe(thin), 2, {0: [request("a")]})
@@ -246,7 +304,7 @@ def test_the_model_sees_views_in_their_words_and_at_its_size() -> None:
     gang = Gang(r, guidance, num_slots=2)
     gang.add(SceneRequest(key="a", prompt="a cup", negative_prompt="ugly", seed=3))
     words = ["front view", "side view", "back view", "overhead view"]
-    assert guidance.prompts == ["", "ugly", *(f"a cup, {word}" for word in words)]
+    assert guidance.prompts == ["ugly", *(f"a cup, {word}" for word in words)]
     gang.step()
     ((z, t, text),) = guidance.calls
     assert z.shape == (2 * 2 * 2, 3, 12, 12)
@@ -291,7 +349,7 @@ def _distilled(r: Recipe, guidance: RecordingGuidance, parameters: Parameters) -
     density = occupancy.initial(field, parameters, r.march.grid_size)
     is_occupied = occupancy.occupied(density, r.march)
     leaves = {name: p.requires_grad_() for name, p in parameters.items()}
-    rendering = render(field, leaves, is_occupied, views, seed, step, r)
+    rendering = render(field, leaves, is_occupied, views, seed, step, part, r)
     x = 2 * rendering.picture - 1
     words = ("front view", "side view", "back view", "overhead view")
     text = guidance.encode([f"a cup, {words[k]}" for k in views.word[0].tolist()])[None]
@@ -326,7 +384,9 @@ def test_distillation_towards_a_disc_makes_a_ball_of_its_colour() -> None:
     distances = []
     for _ in range(r.iterations):
         gang.step()
-        centre = gang._field.query(gang._parameters, torch.zeros(2, 1, 3), with_normal=False)
+        centre = gang._field.query(
+            gang._parameters, torch.zeros(2, 1, 3), torch.ones(2), with_normal=False
+        )
         target = torch.tensor(list(colours.values()))
         distances.append((centre.albedo[:, 0] - target).abs().mean().item())
     scenes = {scene.key: scene for scene in gang.take_finished()}
@@ -358,3 +418,31 @@ def _front_view(finished: FinishedScene) -> tuple[torch.Tensor, torch.Tensor]:
         clear = clear * (1 - alpha)
     opacity = 1 - clear
     return (colour / opacity.clamp(min=1e-3)[:, None]).view(16, 16, 3), opacity.view(16, 16)
+
+
+def test_the_environment_is_trained_and_stays_behind() -> None:
+    r = recipe(DENSE, background=ENVIRONMENT)
+    gang = Gang(r, DiscGuidance(), num_slots=2)
+    gang.add(request("a"))
+    before = {name: p.clone() for name, p in gang._parameters.items()}
+    around = [name for name in before if name.startswith("background.")]
+    assert len(around) == 2 * ENVIRONMENT.num_layers
+    for _ in range(r.iterations):
+        gang.step()
+    for name in around:
+        assert not torch.equal(gang._parameters[name][0], before[name][0])
+        assert torch.equal(gang._parameters[name][1], before[name][1])
+    (finished,) = gang.take_finished()
+    assert sorted(parameters_of(finished)) == ["grid4", "grid9"]
+    # The next scene in the slot begins with its own.
+    gang.add(request("a"))
+    for name in around:
+        assert torch.equal(gang._parameters[name], before[name])
+
+
+def test_a_scene_is_as_large_as_its_recipe_says() -> None:
+    r = recipe(replace(DENSE, bound=1.4))
+    r = replace(r, march=replace(r.march, region="cube"))
+    scene = run(r, 1, {0: [request("a")]})["a"].scene
+    assert scene.bound == 1.4
+    assert scene.radius == pytest.approx(1.4 * 3**0.5)

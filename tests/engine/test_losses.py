@@ -46,6 +46,27 @@ def test_entropy_is_least_at_the_ends_and_pushes_towards_them() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 7, 3), (3, 5, 16)], ids=str)
+def test_distortion_matches_the_double_sum(shape: tuple[int, int, int]) -> None:
+    weights, delta = torch.rand(shape), torch.rand(shape)
+    distance = torch.rand(shape).mul(3).sort(dim=-1).values
+    actual = losses.distortion(weights, distance, delta)
+    for s in range(shape[0]):
+        total = 0.0
+        for r in range(shape[1]):
+            w, t, d = (v[s, r].tolist() for v in (weights, distance, delta))
+            for i, j in np.ndindex(shape[2], shape[2]):
+                total += w[i] * w[j] * abs(t[i] - t[j])
+            total += sum(w[i] ** 2 * d[i] for i in range(shape[2])) / 3
+        assert float(actual[s]) == pytest.approx(total / shape[1], rel=1e-4)
+
+
+def test_distortion_draws_matter_together() -> None:
+    distance, delta = torch.tensor([[[1.0, 1.1, 3.0]]]), torch.full((1, 1, 3), 0.1)
+    near, apart = torch.tensor([[[0.5, 0.5, 0.0]]]), torch.tensor([[[0.5, 0.0, 0.5]]])
+    assert losses.distortion(near, distance, delta) < losses.distortion(apart, distance, delta)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 7, 3), (3, 5, 16)], ids=str)
 def test_orientation_matches_a_loop(shape: tuple[int, int, int]) -> None:
     weights = torch.rand(shape)
     normal = torch.nn.functional.normalize(torch.randn(*shape, 3), dim=-1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engine import fields, occupancy, volume
 from engine.configs.fields import DenseGridConfig
-from engine.configs.march import MarchConfig
+from engine.configs.march import MarchConfig, Region
 from engine.fields import Parameters, Samples
 
 CONFIG = MarchConfig(num_samples=9, num_bins=24, grid_size=6, density_floor=1.0, refresh=8)
@@ -19,16 +19,20 @@ CONFIG = MarchConfig(num_samples=9, num_bins=24, grid_size=6, density_floor=1.0,
 class Formula:
     """A field whose density is a function of the point, times each scene's factor."""
 
+    bound = 1.0
+
     def __init__(self, density) -> None:
         self._density = density
 
     def initial(self, seed: Tensor) -> Parameters:
         return {"factor": torch.ones(len(seed), 1)}
 
-    def density(self, parameters: Parameters, x: Tensor) -> Tensor:
+    def density(self, parameters: Parameters, x: Tensor, part: Tensor) -> Tensor:
         return parameters["factor"] * self._density(x)
 
-    def query(self, parameters: Parameters, x: Tensor, *, with_normal: bool) -> Samples:
+    def query(
+        self, parameters: Parameters, x: Tensor, part: Tensor, *, with_normal: bool
+    ) -> Samples:
         raise NotImplementedError
 
     def total_variation(self, parameters: Parameters) -> Tensor:
@@ -95,7 +99,9 @@ def test_the_span_solves_the_sphere_s_equation(
     origin: tuple[float, ...], direction: tuple[float, ...]
 ) -> None:
     o, d = np.array(origin), np.array(direction) / np.linalg.norm(direction)
-    near, far = (float(v) for v in occupancy.sphere_span(torch.from_numpy(o), torch.from_numpy(d)))
+    near, far = (
+        float(v) for v in occupancy.sphere_span(torch.from_numpy(o), torch.from_numpy(d), 1.0)
+    )
     expected = naive_span(o, d)
     if expected is None:
         assert far - near < 1e-6
@@ -109,7 +115,7 @@ def test_march_matches_a_walk_from_bin_to_bin(filling: float) -> None:
     is_occupied = torch.rand(num_scenes, CONFIG.grid_size**3) < filling
     origins, directions = rays(num_scenes, num_rays)
     u = torch.rand(num_scenes, num_rays, CONFIG.num_samples)
-    march = occupancy.march(is_occupied, origins, directions, u, CONFIG)
+    march = occupancy.march(is_occupied, origins, directions, u, CONFIG, 1.0)
     num_partly_empty = 0
     for s, r in np.ndindex(num_scenes, num_rays):
         distances, delta, bins = naive_march(
@@ -123,6 +129,60 @@ def test_march_matches_a_walk_from_bin_to_bin(filling: float) -> None:
         np.testing.assert_allclose(march.delta[s, r].numpy(), delta, rtol=1e-4, atol=1e-6)
         num_partly_empty += len(bins) < CONFIG.num_bins
     assert (num_partly_empty > 0) == (filling < 1)
+
+
+@given(
+    st.tuples(*[st.floats(-3, 3)] * 3),
+    st.tuples(*[st.sampled_from([-1.0, -0.3, 0.0, 0.5, 1.0])] * 3).filter(lambda d: any(d)),
+)
+def test_the_cube_s_span_is_between_its_outermost_crossings(
+    origin: tuple[float, ...], direction: tuple[float, ...]
+) -> None:
+    """A fine walk along the ray, asking at every step whether it is in the cube."""
+    o, d = np.array(origin), np.array(direction) / np.linalg.norm(direction)
+    near, far = (
+        float(v) for v in occupancy.cube_span(torch.from_numpy(o), torch.from_numpy(d), 1.4)
+    )
+    distance = np.linspace(0, 10, 5001)
+    inside = distance[(np.abs(o + distance[:, None] * d) <= 1.4).all(axis=1)]
+    if len(inside) < 2:
+        assert far - near < 5e-3
+    else:
+        assert (near, far) == pytest.approx((inside[0], inside[-1]), abs=3e-3)
+
+
+@pytest.mark.parametrize("region", ["sphere", "cube"])
+def test_a_larger_bound_is_the_same_march_enlarged(region: Region) -> None:
+    config = replace(CONFIG, region=region)
+    is_occupied = torch.rand(2, CONFIG.grid_size**3) < 0.3
+    origins, directions = rays(2, 40)
+    u = torch.rand(2, 40, CONFIG.num_samples)
+    one = occupancy.march(is_occupied, origins, directions, u, config, 1.0)
+    # A power of two, so that no rounding moves a sample to another cell.
+    other = occupancy.march(is_occupied, 2 * origins, directions, u, config, 2.0)
+    torch.testing.assert_close(other.distance, 2 * one.distance, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(other.delta, 2 * one.delta, rtol=1e-4, atol=1e-5)
+
+
+def test_the_cube_s_march_reaches_its_corners() -> None:
+    config = replace(CONFIG, region="cube")
+    everything = torch.ones(1, CONFIG.grid_size**3, dtype=torch.bool)
+    origins, directions = torch.tensor([[[3.0, 0.9, 0.9]]]), torch.tensor([[[-1.0, 0, 0]]])
+    u = torch.full((1, 1, 4), 0.5)
+    march = occupancy.march(everything, origins, directions, u, config, 1.0)
+    torch.testing.assert_close(march.distance[0, 0], 2.0 + torch.tensor([1, 3, 5, 7]) / 4)
+    torch.testing.assert_close(march.delta[0, 0], torch.full((4,), 0.5))
+    # The ball ends before it.
+    assert occupancy.march(everything, origins, directions, u, CONFIG, 1.0).delta.max() == 0
+
+
+def test_a_ray_that_misses_the_cube_has_samples_of_no_length() -> None:
+    origins, directions = torch.tensor([[[2.0, 0, 0]]]), torch.tensor([[[0.0, 1, 0]]])
+    everything = torch.ones(1, CONFIG.grid_size**3, dtype=torch.bool)
+    config = replace(CONFIG, region="cube")
+    march = occupancy.march(everything, origins, directions, torch.rand(1, 1, 9), config, 1.0)
+    assert march.delta.abs().max() == 0
+    assert march.distance.abs().max() == 0
 
 
 @given(
@@ -140,8 +200,8 @@ def test_samples_are_in_order_in_occupied_bins_and_share_their_length(
     if at_the_ends:
         # The least and the largest number that engine.philox draws.
         u = torch.where(u < 0.5, 0.0, 1 - 2.0**-24)
-    march = occupancy.march(is_occupied, origins, directions, u, config)
-    near, far = occupancy.sphere_span(origins, directions)
+    march = occupancy.march(is_occupied, origins, directions, u, config, 1.0)
+    near, far = occupancy.sphere_span(origins, directions, 1.0)
     bin_length = (far - near)[..., None] / num_bins
     assert (march.distance.diff(dim=-1) >= -1e-5).all()
     assert (march.delta >= 0).all()
@@ -172,9 +232,9 @@ def test_a_ray_without_occupied_cells_is_sampled_all_along() -> None:
     origins, directions = rays(1, 5)
     u = torch.rand(1, 5, CONFIG.num_samples)
     nothing = torch.zeros(1, CONFIG.grid_size**3, dtype=torch.bool)
-    empty = occupancy.march(nothing, origins, directions, u, CONFIG)
-    full = occupancy.march(~nothing, origins, directions, u, CONFIG)
-    near, far = occupancy.sphere_span(origins, directions)
+    empty = occupancy.march(nothing, origins, directions, u, CONFIG, 1.0)
+    full = occupancy.march(~nothing, origins, directions, u, CONFIG, 1.0)
+    near, far = occupancy.sphere_span(origins, directions, 1.0)
     torch.testing.assert_close(empty.distance, full.distance)
     torch.testing.assert_close(empty.delta.sum(-1), far - near)
 
@@ -184,7 +244,7 @@ def test_a_ray_that_misses_the_sphere_has_samples_of_no_length() -> None:
     directions = torch.tensor([[[0.0, 1, 0], [1.0, 0, 0]]])
     u = torch.rand(1, 2, CONFIG.num_samples)
     everything = torch.ones(1, CONFIG.grid_size**3, dtype=torch.bool)
-    march = occupancy.march(everything, origins, directions, u, CONFIG)
+    march = occupancy.march(everything, origins, directions, u, CONFIG, 1.0)
     assert march.delta.abs().max() == 0
     assert march.distance.isfinite().all()
 
@@ -193,7 +253,7 @@ def test_a_ray_from_inside_the_sphere_begins_at_its_origin() -> None:
     origins, directions = torch.tensor([[[0.5, 0, 0]]]), torch.tensor([[[1.0, 0, 0]]])
     everything = torch.ones(1, CONFIG.grid_size**3, dtype=torch.bool)
     u = torch.full((1, 1, 4), 0.5)
-    march = occupancy.march(everything, origins, directions, u, CONFIG)
+    march = occupancy.march(everything, origins, directions, u, CONFIG, 1.0)
     torch.testing.assert_close(march.distance[0, 0], 0.5 * torch.tensor([1, 3, 5, 7]) / 8)
 
 
@@ -207,9 +267,10 @@ def test_scenes_march_through_their_own_cells() -> None:
         directions.repeat(2, 1, 1),
         u.repeat(2, 1, 1),
         CONFIG,
+        1.0,
     )
     for s in range(2):
-        alone = occupancy.march(is_occupied[s : s + 1], origins, directions, u, CONFIG)
+        alone = occupancy.march(is_occupied[s : s + 1], origins, directions, u, CONFIG, 1.0)
         assert torch.equal(both.distance[s], alone.distance[0])
     assert not torch.allclose(both.distance[0], both.distance[1])
 
@@ -224,13 +285,34 @@ def test_initial_measures_the_middle_of_every_cell() -> None:
         assert float(density[0, (k * g + j) * g + i]) == pytest.approx(expected)
 
 
+def test_cells_fill_the_field_s_cube_and_are_measured_at_its_time() -> None:
+    class Large(Formula):
+        bound = 1.5
+
+        def density(self, parameters: Parameters, x: Tensor, part: Tensor) -> Tensor:
+            return x[..., 0] + 10 * part[:, None]
+
+    field, g = Large(None), CONFIG.grid_size
+    parameters = field.initial(torch.arange(2))
+    density = occupancy.initial(field, parameters, g)
+    centres = (torch.arange(g) + 0.5) / g * 3 - 1.5
+    torch.testing.assert_close(density[1, :g], centres)
+    seed, part = torch.arange(2), torch.tensor([0.0, 0.5])
+    later = occupancy.refresh(density * 0 - 99, field, parameters, seed, seed * 0, part, CONFIG)
+    first = later[:, 0]
+    assert -1.5 <= float(first[0]) <= -1.5 + 3 / g
+    assert 3.5 <= float(first[1]) <= 3.5 + 3 / g
+
+
 def test_refresh_reaches_every_cell_once_in_a_round() -> None:
     field = Formula(lambda x: 0 * x[..., 0])
     parameters = field.initial(torch.arange(2))
     density = torch.ones(2, CONFIG.grid_size**3)
     seed, step = torch.tensor([3, 4]), torch.tensor([0, 5])
     for done in range(CONFIG.refresh):
-        density = occupancy.refresh(density, field, parameters, seed, step + done, CONFIG)
+        density = occupancy.refresh(
+            density, field, parameters, seed, step + done, torch.zeros(2), CONFIG
+        )
         num_decayed = (density < 1).sum(dim=1).tolist()
         assert num_decayed == [(done + 1) * CONFIG.grid_size**3 // CONFIG.refresh] * 2
     torch.testing.assert_close(density, torch.full_like(density, 0.8))
@@ -241,7 +323,7 @@ def test_refresh_raises_at_once_and_lowers_slowly() -> None:
     parameters = field.initial(torch.arange(1))
     seed, step = torch.tensor([3]), torch.tensor([2])
     before = torch.tensor([[0.0, 100.0]]).repeat(1, CONFIG.grid_size**3 // 2)
-    after = occupancy.refresh(before, field, parameters, seed, step, CONFIG)
+    after = occupancy.refresh(before, field, parameters, seed, step, torch.zeros(1), CONFIG)
     touched = (after != before)[0].nonzero()[:, 0].tolist()
     turn = int(step) % CONFIG.refresh
     assert touched == list(range(turn, CONFIG.grid_size**3, CONFIG.refresh))
@@ -258,11 +340,17 @@ def test_refresh_is_a_function_of_the_scene_s_own_seed_and_step() -> None:
     parameters = {"grid4": torch.randn(2, 4, 4, 4, 4)}
     density = torch.rand(2, CONFIG.grid_size**3)
     seed, step = torch.tensor([3, 4]), torch.tensor([9, 1])
-    both = occupancy.refresh(density, field, parameters, seed, step, CONFIG)
+    both = occupancy.refresh(density, field, parameters, seed, step, torch.zeros(2), CONFIG)
     for s in range(2):
         one = slice(s, s + 1)
         alone = occupancy.refresh(
-            density[one], field, {"grid4": parameters["grid4"][one]}, seed[one], step[one], CONFIG
+            density[one],
+            field,
+            {"grid4": parameters["grid4"][one]},
+            seed[one],
+            step[one],
+            torch.zeros(1),
+            CONFIG,
         )
         assert torch.equal(both[one], alone)
 
@@ -298,10 +386,13 @@ def test_expected_transmittance_through_a_box_is_the_analytic_one() -> None:
         directions.repeat(1, draws, 1),
         torch.rand(1, 12 * draws, config.num_samples),
         config,
+        1.0,
     )
     repeated = (v.repeat(1, draws, 1)[:, :, None] for v in (origins, directions))
     o, d = repeated
-    sigma = field.density(parameters, (o + march.distance[..., None] * d).flatten(1, 2))
+    sigma = field.density(
+        parameters, (o + march.distance[..., None] * d).flatten(1, 2), torch.zeros(1)
+    )
     weights = volume.composite(sigma.view_as(march.delta), march.delta)
     actual = (1 - weights.sum(-1)).view(draws, 12).mean(0)
     for r in range(12):

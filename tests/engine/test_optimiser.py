@@ -1,10 +1,13 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.configs.optimiser import OptimiserConfig
 from engine.fields import Parameters
-from engine.optimiser import Moments, adam_step
+from engine.optimiser import Moments, adam_step, learning_rate
 
 SHAPES = {"a": (3,), "b": (2, 5), "c": (1, 2, 7)}
 
@@ -114,3 +117,37 @@ def test_a_gradient_of_zero_leaves_a_fresh_scene_where_it_is() -> None:
     step(parameters, gradients, Moments.zeros_like(parameters), [1], [0.1], [True], eps=1e-15)
     for name, p in parameters.items():
         assert torch.equal(p, before[name])
+
+
+def test_the_background_has_a_rate_of_its_own() -> None:
+    parameters = {name: torch.zeros(2, 3) for name in ("grid", "background.w0")}
+    gradients = {name: torch.ones(2, 3) for name in parameters}
+    adam_step(
+        parameters,
+        gradients,
+        Moments.zeros_like(parameters),
+        count=torch.tensor([1, 1]),
+        lr=torch.tensor([0.5, 0.2]),
+        is_active=torch.tensor([True, True]),
+        betas=(0.9, 0.99),
+        eps=1e-15,
+        background_rate=0.1,
+    )
+    assert parameters["grid"][:, 0].tolist() == pytest.approx([-0.5, -0.2])
+    assert parameters["background.w0"][:, 0].tolist() == pytest.approx([-0.05, -0.02])
+
+
+def test_the_rate_rises_in_a_line_and_falls_along_a_cosine() -> None:
+    config = OptimiserConfig(lr=(1e-4, 1e-6), warmup=0.2, warmup_lr=1e-9)
+    part = torch.linspace(0, 1, 101)
+    for p, rate in zip(part.tolist(), learning_rate(config, part).tolist(), strict=True):
+        if p < 0.2:
+            expected = 1e-9 + (1e-4 - 1e-9) * p / 0.2
+        else:
+            expected = 1e-6 + (1e-4 - 1e-6) * (1 + math.cos(math.pi * (p - 0.2) / 0.8)) / 2
+        assert rate == pytest.approx(expected, rel=1e-3, abs=1e-10)
+
+
+def test_without_a_warm_up_the_rate_is_half_a_cosine() -> None:
+    rates = learning_rate(OptimiserConfig(lr=(0.02, 0.004)), torch.tensor([0.0, 0.5, 1.0]))
+    assert rates.tolist() == pytest.approx([0.02, 0.012, 0.004])

@@ -1,9 +1,10 @@
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from engine import recipes
 from engine.configs.cameras import CameraConfig
 from engine.configs.distillation import DistillationConfig
 from engine.configs.export import ExportConfig
-from engine.configs.fields import DenseGridConfig, HashGridConfig
+from engine.configs.fields import DenseGridConfig, HashGridConfig, MipMlpConfig
 from engine.configs.losses import LossConfig
 from engine.configs.march import MarchConfig
 from engine.configs.optimiser import OptimiserConfig
@@ -22,7 +23,7 @@ from engine.recipe import Recipe
 
 EXAMPLES = {
     field.kind: replace(recipes.get("smoke"), field=field)
-    for field in (DenseGridConfig(), HashGridConfig())
+    for field in (DenseGridConfig(), HashGridConfig(), MipMlpConfig())
 }
 """A whole recipe for each kind of field."""
 
@@ -43,7 +44,7 @@ def pairs(values: st.SearchStrategy[float]) -> st.SearchStrategy[list[float]]:
 dense_grids = st.fixed_dictionaries(
     {
         "kind": st.just("dense_grid"),
-        "resolutions": st.lists(st.integers(2, 64), min_size=1, max_size=3),
+        "resolutions": st.lists(st.integers(2, 64), min_size=1, max_size=3, unique=True),
     },
     optional={"density_gain": weights, "blob_density": weights, "blob_radius": rates},
 )
@@ -56,6 +57,10 @@ hash_grids = st.fixed_dictionaries(
     },
     optional={"features": st.integers(1, 4), "hidden": st.integers(1, 64)},
 )
+mip_mlps = st.fixed_dictionaries(
+    {"kind": st.just("mip_mlp"), "bound": st.floats(0.5, 2)},
+    optional={"blur": spans(0, 0.1), "normals": st.sampled_from(["analytic", "differences"])},
+)
 descriptions = st.fixed_dictionaries(
     {
         "name": st.text(max_size=9),
@@ -64,7 +69,7 @@ descriptions = st.fixed_dictionaries(
         "iterations": st.integers(1, 10_000),
         "views": st.integers(1, 8),
         "render_size": st.integers(8, 64),
-        "field": st.one_of(dense_grids, hash_grids),
+        "field": st.one_of(dense_grids, hash_grids, mip_mlps),
     },
     optional={
         "num_slots": st.integers(1, 64),
@@ -110,7 +115,7 @@ def test_a_recipe_survives_json(description: dict[str, Any]) -> None:
     assert again.digest() == recipe.digest()
 
 
-@given(st.one_of(dense_grids, hash_grids))
+@given(st.one_of(dense_grids, hash_grids, mip_mlps))
 def test_a_field_s_configuration_survives_json_alone(description: dict[str, Any]) -> None:
     field = Recipe.field_from_dict(description)
     data = json.loads(json.dumps(asdict(field)))
@@ -161,24 +166,25 @@ def leaves(config: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     return found
 
 
-def nudged(value: Any) -> Any:
+def nudged(value: Any, hint: Any = None) -> Any:
     """Another value of the same kind that is just as valid."""
+    if get_origin(hint) is Literal:
+        return next(choice for choice in get_args(hint) if choice != value)
     if isinstance(value, str):
-        return {
-            "interpolate": "extrapolate",
-            "sigma_squared": "uniform",
-            "score": "full",
-        }.get(value, value + "'")
+        return value + "'"
+    if isinstance(value, bool):
+        return not value
     if isinstance(value, tuple):
         return (nudged(value[0]), *value[1:])
     if isinstance(value, float):
         return value * 0.99 if value else 1e-3
-    return value * 2
+    return value * 2 or 1
 
 
 def with_nudge(config: Any, path: tuple[str, ...]) -> Any:
     value = getattr(config, path[0])
-    new = with_nudge(value, path[1:]) if path[1:] else nudged(value)
+    hint = get_type_hints(type(config))[path[0]]
+    new = with_nudge(value, path[1:]) if path[1:] else nudged(value, hint)
     return replace(config, **{path[0]: new})
 
 
@@ -210,15 +216,34 @@ def smoke(**changes: Any) -> Callable[[], Recipe]:
 BAD: dict[str, Callable[[], Any]] = {
     "DenseGridConfig": lambda: DenseGridConfig(resolutions=(16, 1)),
     "HashGridConfig levels": lambda: HashGridConfig(num_levels=1),
+    "DenseGridConfig bound": lambda: DenseGridConfig(bound=0.0),
+    "DenseGridConfig twice": lambda: DenseGridConfig(resolutions=(8, 8)),
+    "HashGridConfig bound": lambda: HashGridConfig(bound=-1.0),
+    "HashGridConfig start": lambda: HashGridConfig(num_levels=4, start_level=5),
+    "HashGridConfig from": lambda: HashGridConfig(level_from=1.5),
+    "HashGridConfig every": lambda: HashGridConfig(level_every=0.0),
+    "HashGridConfig step": lambda: HashGridConfig(normal_step=0.0),
+    "MipMlpConfig bound": lambda: MipMlpConfig(bound=0.0),
+    "MipMlpConfig frequencies": lambda: MipMlpConfig(num_frequencies=0),
+    "MipMlpConfig blur": lambda: MipMlpConfig(blur=(0.1, -0.1)),
+    "MipMlpConfig until": lambda: MipMlpConfig(blur_until=0.0),
+    "MipMlpConfig blocks": lambda: MipMlpConfig(num_blocks=0),
+    "MipMlpConfig step": lambda: MipMlpConfig(normal_step=0.0),
     "HashGridConfig resolutions": lambda: HashGridConfig(base_resolution=64, finest_resolution=64),
     "CameraConfig elevation": lambda: CameraConfig(elevation_deg=(30.0, 10.0)),
     "CameraConfig radius": lambda: CameraConfig(radius=(0.0, 2.0)),
     "CameraConfig radius order": lambda: CameraConfig(radius=(3.0, 2.0)),
     "CameraConfig fov": lambda: CameraConfig(fov_y_deg=(40.0, 180.0)),
+    "CameraConfig area": lambda: CameraConfig(area_elevation_deg=(-100.0, 10.0)),
+    "CameraConfig focal": lambda: CameraConfig(focal=(0.0, 1.0)),
+    "CameraConfig jitter": lambda: CameraConfig(up_jitter=-0.1),
     "CameraConfig nan": lambda: CameraConfig(radius=(float("nan"), 2.0)),
     "ShadingConfig shaded": lambda: ShadingConfig(shaded=1.5),
     "ShadingConfig textureless": lambda: ShadingConfig(textureless=-0.1),
     "ShadingConfig until": lambda: ShadingConfig(albedo_until=2.0),
+    "ShadingConfig ambient": lambda: ShadingConfig(ambient=-0.1),
+    "ShadingConfig distance": lambda: ShadingConfig(light_distance=(0.0, 1.0)),
+    "ShadingConfig spread": lambda: ShadingConfig(light_spread=-1.0),
     "MarchConfig samples": lambda: MarchConfig(num_samples=0),
     "MarchConfig bins": lambda: MarchConfig(num_bins=0),
     "MarchConfig odd": lambda: MarchConfig(grid_size=33),
@@ -230,6 +255,12 @@ BAD: dict[str, Callable[[], Any]] = {
     "DistillationConfig t_max": lambda: DistillationConfig(t_max=(1.0, 0.5)),
     "LossConfig opacity": lambda: LossConfig(opacity=-1.0),
     "LossConfig entropy": lambda: LossConfig(entropy=(0.0, -1.0)),
+    "LossConfig orientation": lambda: LossConfig(orientation=(-1.0, 0.0)),
+    "LossConfig distortion": lambda: LossConfig(distortion=-1.0),
+    "LossConfig until": lambda: LossConfig(orientation_until=0.0),
+    "OptimiserConfig warmup": lambda: OptimiserConfig(warmup=1.0),
+    "OptimiserConfig warmup lr": lambda: OptimiserConfig(warmup_lr=-1e-9),
+    "OptimiserConfig background": lambda: OptimiserConfig(background_rate=-0.1),
     "OptimiserConfig lr": lambda: OptimiserConfig(lr=(0.0, 0.1)),
     "OptimiserConfig betas": lambda: OptimiserConfig(betas=(0.9, 1.0)),
     "ExportConfig views": lambda: ExportConfig(num_views=6),
@@ -256,6 +287,8 @@ def test_a_bad_value_is_refused_by_the_configuration_s_name(what: str) -> None:
         ("form", "interpolate or extrapolate"),
         ("weighting", "sigma_squared or uniform"),
         ("gradient", "score or full"),
+        ("t_schedule", "random or sqrt"),
+        ("prompt_views", "nearest or interpolated or none"),
     ],
 )
 def test_a_word_that_is_no_choice_is_refused_without_a_type_checker(name: str, known: str) -> None:
@@ -280,6 +313,41 @@ def test_a_missing_setting_is_named() -> None:
     del data["iterations"]
     with pytest.raises(ValueError, match="Recipe: missing setting iterations"):
         Recipe.from_dict(data)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("iterations", "many", "Recipe.iterations: expected int, got 'many'"),
+        ("iterations", 2.5, "Recipe.iterations: expected int, got 2.5"),
+        ("iterations", True, "Recipe.iterations: expected int, got True"),
+        ("name", 3, "Recipe.name: expected str, got 3"),
+        ("march", 3, "Recipe.march: expected MarchConfig, got 3"),
+        ("camera.radius", [1.0], "CameraConfig.radius: expected 2 values, got"),
+        ("camera.radius", "12", "CameraConfig.radius: expected"),
+        ("camera.radius", [1.0, "2"], "CameraConfig.radius: expected float, got '2'"),
+        ("field.resolutions", [4, 9.5], "DenseGridConfig.resolutions: expected int, got 9.5"),
+        ("shading.soft", 1, "ShadingConfig.soft: expected bool, got 1"),
+        ("distillation.form", "odd", "DistillationConfig.form: expected Literal"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named(path: str, value: Any, message: str) -> None:
+    data = recipes.get("smoke").to_dict()
+    *parts, name = path.split(".")
+    owner = data
+    for part in parts:
+        owner = owner[part]
+    owner[name] = value
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Recipe.from_dict(data)
+
+
+def test_a_whole_number_stands_for_a_float_and_has_its_digest() -> None:
+    data = recipes.get("smoke").to_dict()
+    data["distillation"]["scale"], data["camera"]["radius"] = 20, [2, 2.6]
+    whole = Recipe.from_dict(data)
+    data["distillation"]["scale"], data["camera"]["radius"] = 20.0, [2.0, 2.6]
+    assert whole.digest() == Recipe.from_dict(data).digest()
 
 
 def test_an_unknown_kind_of_field_is_named() -> None:

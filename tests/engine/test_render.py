@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from engine import cameras, fields, occupancy, recipes, viewpoints
-from engine.configs.fields import DenseGridConfig, HashGridConfig
+from engine import background, cameras, fields, occupancy, recipes, viewpoints
+from engine.configs.background import BackgroundConfig
+from engine.configs.fields import DenseGridConfig, FieldConfig, HashGridConfig, MipMlpConfig
 from engine.configs.losses import LossConfig
 from engine.configs.shading import ShadingConfig
 from engine.fields import Field, Parameters
@@ -16,6 +17,7 @@ from engine.viewpoints import Viewpoints
 
 DENSE = DenseGridConfig(resolutions=(6,), density_gain=3.0)
 HASH = HashGridConfig(num_levels=2, log2_size=8, base_resolution=2, finest_resolution=6, hidden=5)
+MIP = MipMlpConfig(num_frequencies=3, num_blocks=2, width=9, bound=1.4)
 LIT = ShadingConfig(shaded=0.7, albedo_until=0.0)
 
 
@@ -27,11 +29,14 @@ def stage(r: Recipe, num_scenes: int = 2) -> tuple[Field, Parameters, Viewpoints
     field = fields.build(r.field)
     seed = torch.arange(num_scenes) + 5
     step = torch.arange(num_scenes) * 2
-    parameters = {name: p + 0.5 * torch.randn_like(p) for name, p in field.initial(seed).items()}
-    views = viewpoints.sample(r, seed, step, torch.full((num_scenes,), 0.5))
+    part = torch.full((num_scenes,), 0.5)
+    fresh = field.initial(seed) | background.initial(r.background, seed)
+    parameters = {name: p + 0.5 * torch.randn_like(p) for name, p in fresh.items()}
+    views = viewpoints.sample(r, seed, step, part)
     density = occupancy.initial(field, parameters, r.march.grid_size)
     is_occupied = occupancy.occupied(density, r.march)
-    return field, parameters, views, render(field, parameters, is_occupied, views, seed, step, r)
+    rendering = render(field, parameters, is_occupied, views, seed, step, part, r)
+    return field, parameters, views, rendering
 
 
 def naive_pixel(
@@ -49,9 +54,11 @@ def naive_pixel(
     alone = {name: p[scene : scene + 1] for name, p in parameters.items()}
     density = occupancy.initial(field, alone, r.march.grid_size)
     is_occupied = occupancy.occupied(density, r.march)
-    march = occupancy.march(is_occupied, o[None, None], d[None, None], u[None, None], r.march)
+    march = occupancy.march(
+        is_occupied, o[None, None], d[None, None], u[None, None], r.march, field.bound
+    )
     x = o + march.distance[0, 0, :, None] * d
-    samples = field.query(alone, x[None], with_normal=r.shading.shaded > 0)
+    samples = field.query(alone, x[None], torch.tensor([0.5]), with_normal=r.shading.shaded > 0)
     colour, clear = np.zeros(3), 1.0
     light = views.light
     for n in range(r.march.num_samples):
@@ -70,10 +77,8 @@ def naive_pixel(
 
 
 @pytest.mark.parametrize("shading", [ShadingConfig(), LIT], ids=["albedo", "lit"])
-@pytest.mark.parametrize("field", [DENSE, HASH], ids=lambda f: f.kind)
-def test_pixels_match_a_loop_over_samples(
-    shading: ShadingConfig, field: DenseGridConfig | HashGridConfig
-) -> None:
+@pytest.mark.parametrize("field", [DENSE, HASH, MIP], ids=lambda f: f.kind)
+def test_pixels_match_a_loop_over_samples(shading: ShadingConfig, field: FieldConfig) -> None:
     r = replace(recipe(shading=shading), field=field)
     staged = stage(r)
     rendering = staged[-1]
@@ -95,7 +100,7 @@ def test_an_empty_scene_shows_its_backgrounds() -> None:
     seed = torch.tensor([1, 2])
     views = viewpoints.sample(r, seed, seed, torch.zeros(2))
     nothing = torch.zeros(2, r.march.grid_size**3, dtype=torch.bool)
-    rendering = render(field, field.initial(seed), nothing, views, seed, seed, r)
+    rendering = render(field, field.initial(seed), nothing, views, seed, seed, torch.zeros(2), r)
     expected = views.background[..., None, None].expand_as(rendering.picture)
     torch.testing.assert_close(rendering.picture, expected)
     assert float(rendering.opacity.max()) < 1e-6
@@ -104,7 +109,7 @@ def test_an_empty_scene_shows_its_backgrounds() -> None:
 def test_normals_are_computed_only_where_something_needs_them() -> None:
     assert stage(recipe())[-1].normal is None
     assert stage(recipe(shading=LIT))[-1].normal is not None
-    shaped = stage(recipe(losses=LossConfig(orientation=1.0)))[-1]
+    shaped = stage(recipe(losses=LossConfig(orientation=(1.0, 1.0))))[-1]
     assert shaped.normal is not None
     assert shaped.normal.shape == (*shaped.weights.shape, 3)
     assert shaped.directions.shape == (2, 3 * 64, 3)
@@ -115,3 +120,15 @@ def test_opacity_is_the_sum_of_the_weights_and_pictures_are_colours() -> None:
     torch.testing.assert_close(rendering.opacity, rendering.weights.sum(-1))
     assert float(rendering.picture.min()) >= 0
     assert float(rendering.picture.max()) <= 1 + 1e-5
+
+
+def test_behind_a_scene_lies_its_environment() -> None:
+    config = BackgroundConfig(kind="mlp", num_frequencies=1, num_layers=2, width=4)
+    r = recipe(background=config)
+    _, parameters, views, rendering = stage(r)
+    _, directions = cameras.rays(views.cameras)
+    around = background.environment(config, parameters, directions.flatten(1, 3))
+    colour = rendering.picture.permute(0, 1, 3, 4, 2).flatten(1, 3)
+    is_clear = rendering.opacity < 1e-3
+    assert 10 < is_clear.sum() < is_clear.numel() - 10
+    torch.testing.assert_close(colour[is_clear], around[is_clear], rtol=0, atol=2e-3)

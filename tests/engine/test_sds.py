@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.stats
 import torch
 from hypothesis import given
@@ -172,6 +173,112 @@ def test_the_full_gradient_is_the_slope_of_the_diffusion_loss(
         np.testing.assert_allclose(gradient[s, v].numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
+def perp_neg_gradient(
+    config: DistillationConfig,
+    model: Callable[[np.ndarray, float], np.ndarray],
+    z: np.ndarray,
+    eps: np.ndarray,
+    means: tuple[float, float],
+    denied: list[tuple[float, float]],
+    sigma_squared: float,
+) -> np.ndarray:
+    """Perp-Neg's gradient of one picture: `means` of text and negative one, `denied` pairs of a
+    text's mean and its weight; the perpendicular part by projection on an orthonormal basis."""
+    text, negative = (model(z, mean).ravel() for mean in means)
+    asked = text - negative
+    # Columns: the direction asked for, then a basis of all that is perpendicular to it.
+    basis = scipy.linalg.null_space(asked[None])
+    total = asked.copy()
+    for mean, weight in denied:
+        other = model(z, mean).ravel() - negative
+        total += weight * basis @ (basis.T @ other)
+    strength = config.scale if config.form == "interpolate" else 1 + config.scale
+    residual = negative + strength * total - eps.ravel()
+    weight = sigma_squared if config.weighting == "sigma_squared" else 1.0
+    return weight * residual
+
+
+@pytest.mark.parametrize("form", ["interpolate", "extrapolate"])
+@pytest.mark.parametrize("weighting", ["sigma_squared", "uniform"])
+def test_denied_texts_push_across_what_is_asked_for(
+    form: Literal["interpolate", "extrapolate"],
+    weighting: Literal["sigma_squared", "uniform"],
+) -> None:
+    config = replace(CONFIG, form=form, weighting=weighting, perp_neg=True)
+    guidance = CoupledGuidance()
+    x = torch.rand(2, 2, 3, 2, 2, dtype=torch.double) * 2 - 1
+    text, negative = torch.rand(2, 2, 2, 3, 4, dtype=torch.double)
+    others = torch.rand(2, 2, 2, 3, 4, dtype=torch.double)
+    weight = -torch.rand(2, 2, 2, dtype=torch.double)
+    weight[1, 1] = 0.0
+    time = torch.tensor([[0.1005, 0.4005], [0.7005, 0.9505]])
+    seed, step = torch.tensor([5, 6]), torch.tensor([0, 9])
+    question = (guidance, x, text, negative, time, seed, step, config)
+    gradient = sds.picture_gradient(*question, sds.Denial(text=others, weight=weight))
+    plain = sds.picture_gradient(*question)
+    noise = normal(seed, step, Purpose.NOISE, (2, 3, 2, 2)).double().numpy()
+    for s, v in np.ndindex(2, 2):
+        index = math.floor(float(time[s, v]) * 1000)
+        alpha_squared = float(schedule()[index])
+        z = math.sqrt(alpha_squared) * x[s, v].numpy()
+        z = (z + math.sqrt(1 - alpha_squared) * noise[s, v]).ravel()
+
+        def model(z: np.ndarray, mean: float, index: int = index) -> np.ndarray:
+            return np.tanh(guidance.coupling.numpy() @ z * mean + index / 1000)
+
+        expected = perp_neg_gradient(
+            config,
+            model,
+            z,
+            noise[s, v],
+            (float(text[s, v].mean()), float(negative[s, v].mean())),
+            [(float(others[s, v, n].mean()), float(weight[s, v, n])) for n in range(2)],
+            1 - alpha_squared,
+        )
+        np.testing.assert_allclose(gradient[s, v].numpy().ravel(), expected, rtol=1e-5, atol=1e-6)
+        assert torch.allclose(gradient[s, v], plain[s, v]) == ((s, v) == (1, 1))
+
+
+def test_the_denied_direction_is_perpendicular_and_survives_a_text_that_asks_for_nothing() -> None:
+    asked = torch.randn(1, 2, 3, 4, 4, dtype=torch.double)
+    asked[0, 1] = 0.0
+    others = torch.randn(1, 2, 2, 3, 4, 4, dtype=torch.double)
+    weight = -torch.rand(1, 2, 2, dtype=torch.double)
+    found = sds.denied_direction(asked, others, weight)
+    assert abs(float((found[0, 0] * asked[0, 0]).sum())) < 1e-10
+    torch.testing.assert_close(
+        found[0, 1], (weight[0, 1, :, None, None, None] * others[0, 1]).sum(0)
+    )
+
+
+def test_the_model_is_asked_for_denied_texts_in_the_same_forward() -> None:
+    guidance = RecordingGuidance()
+    x, text = torch.rand(2, 3, 3, 8, 8), torch.randn(2, 3, 3, 4)
+    others = torch.randn(2, 3, 2, 3, 4)
+    seed = torch.tensor([1, 2])
+    denial = sds.Denial(text=others, weight=-torch.ones(2, 3, 2))
+    time = torch.full((2, 3), 0.5)
+    sds.picture_gradient(guidance, x, text, text * 0, time, seed, seed, CONFIG, denial)
+    ((z, t, asked),) = guidance.calls
+    assert z.shape == (24, 3, 8, 8)
+    assert torch.equal(t, torch.full((24,), 500))
+    expected = [text * 0, text, others[:, :, 0], others[:, :, 1]]
+    assert torch.equal(asked, torch.cat([part.flatten(0, 1) for part in expected]))
+
+
+@pytest.mark.parametrize("gradient", ["score", "full"])
+def test_a_clamp_holds_every_number_of_the_weighted_gradient(
+    gradient: Literal["score", "full"],
+) -> None:
+    config = replace(CONFIG, gradient=gradient)
+    guidance, x, text, negative, time, seed, step, free = ask(config)
+    held = sds.picture_gradient(
+        guidance, x, text, negative, time, seed, step, replace(config, clamp=0.3)
+    )
+    assert free.abs().max() > 0.3
+    assert torch.equal(held, free.clamp(-0.3, 0.3))
+
+
 def slope(function: Callable[[np.ndarray], float], x: np.ndarray) -> np.ndarray:
     """Central differences."""
     result, h = np.zeros_like(x), 1e-5
@@ -257,6 +364,13 @@ def test_time_is_uniform_below_a_bound_that_falls_linearly(part: float) -> None:
     assert scipy.stats.kstest((drawn - 0.1) / (highest - 0.1), "uniform").pvalue > 0.01
     assert drawn.min() >= 0.1
     assert drawn.max() <= highest
+
+
+@pytest.mark.parametrize("part", [0.0, 0.25, 1.0])
+def test_time_may_fall_with_the_square_root_of_the_run(part: float) -> None:
+    config = replace(CONFIG, t_max=(0.9, 0.5), t_schedule="sqrt")
+    expected = 0.9 - 0.4 * math.sqrt(part)
+    np.testing.assert_allclose(times(part, config).numpy(), expected, rtol=1e-6)
 
 
 def test_every_scene_has_its_own_part_and_draws() -> None:

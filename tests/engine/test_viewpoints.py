@@ -40,7 +40,7 @@ def test_cameras_stand_where_their_angles_say() -> None:
 
 
 def test_every_draw_keeps_its_range() -> None:
-    config = replace(PLAIN, elevation_deg=(-20.0, 80.0))
+    config = replace(PLAIN, elevation_deg=(-20.0, 80.0), area_elevation_deg=(-20.0, 80.0))
     azimuth, elevation, cameras = viewpoints.sample_cameras(config, *many(), 4, 64)
     radius = cameras.c2w[..., :3, 3].norm(dim=-1)
     fov = torch.rad2deg(2 * torch.atan(32 / cameras.focal))
@@ -81,7 +81,8 @@ def test_elevation_is_half_uniform_in_angle_and_half_in_area() -> None:
 def test_elevation_is_finite_for_every_number_that_can_be_drawn(
     u: float, coin: float, span: tuple[float, float]
 ) -> None:
-    elevation = viewpoints._elevation(span, torch.tensor([u]), torch.tensor([coin]))
+    config = CameraConfig(elevation_deg=span, area_elevation_deg=span)
+    elevation = viewpoints._elevation(config, torch.tensor([u]), torch.tensor([coin]))
     assert span[0] - 0.05 <= float(elevation) <= span[1] + 0.05
 
 
@@ -94,6 +95,35 @@ def test_azimuths_are_stratified_over_the_views_and_uniform_on_the_whole(num_vie
         # apart than two strata.
         gaps = np.diff(np.append(np.sort(row), np.sort(row)[0] + 360))
         assert gaps.max() <= 2 * 360 / num_views + 1e-3
+
+
+def test_azimuths_without_strata_are_independent_of_each_other() -> None:
+    free = replace(PLAIN, stratified_azimuth=False)
+    azimuth, _, _ = viewpoints.sample_cameras(free, *many(), 2, 64)
+    turns = azimuth.double().numpy() / 360
+    for values in (turns[:, 0], turns[:, 1], (turns[:, 0] - turns[:, 1]) % 1.0):
+        assert scipy.stats.kstest(values, "uniform").pvalue > 0.01
+
+
+def test_the_two_halves_of_the_elevations_have_ranges_of_their_own() -> None:
+    config = replace(PLAIN, elevation_deg=(-40.0, -30.0), area_elevation_deg=(0.0, 90.0))
+    _, elevation, _ = viewpoints.sample_cameras(config, *many(8000), 1, 64)
+    sample = elevation[:, 0].double().numpy()
+    by_angle, by_area = sample[sample < -20], sample[sample > -20]
+    assert len(by_area) / len(sample) == pytest.approx(0.5, abs=0.02)
+    assert scipy.stats.kstest((by_angle + 40) / 10, "uniform").pvalue > 0.01
+    assert scipy.stats.kstest(np.sin(np.radians(by_area)), "uniform").pvalue > 0.01
+
+
+def test_a_lens_of_focal_lengths_is_uniform_in_them() -> None:
+    config = replace(PLAIN, lens="focal", focal=(0.7, 1.35))
+    _, _, cameras = viewpoints.sample_cameras(config, *many(), 2, 48)
+    scaled = (cameras.focal.flatten().double().numpy() / 48 - 0.7) / 0.65
+    assert scipy.stats.kstest(scaled, "uniform").pvalue > 0.01
+    # DreamFusion's range of focal lengths is one of fields of view from 40.6 to 71.1 degrees.
+    fov = torch.rad2deg(2 * torch.atan(24 / cameras.focal))
+    assert float(fov.min()) == pytest.approx(40.6, abs=0.2)
+    assert float(fov.max()) == pytest.approx(71.1, abs=0.2)
 
 
 def test_jitter_moves_position_target_and_up_by_its_measure() -> None:
@@ -150,7 +180,8 @@ def test_views_are_a_pure_function_of_seed_and_step() -> None:
     for name in ("c2w", "focal"):
         assert torch.equal(getattr(together.cameras, name)[0], getattr(again.cameras, name)[0])
     assert torch.equal(together.background[0], again.background[0])
-    assert torch.equal(together.word[0], again.word[0])
+    for name in ("word", "azimuth_deg", "elevation_deg"):
+        assert torch.equal(getattr(together, name)[0], getattr(again, name)[0])
     for name in ("position", "ambient", "diffuse", "is_textureless"):
         assert torch.equal(getattr(together.light, name)[0], getattr(again.light, name)[0])
     for other in (1, 2):
@@ -174,6 +205,33 @@ def test_lights_are_lit_as_often_as_the_recipe_says() -> None:
     assert light.is_textureless[~is_lit].unique().tolist() == [0.0]
     distance = light.position.norm(dim=-1).flatten().double().numpy()
     assert scipy.stats.kstest((distance - 0.8) / 0.7, "uniform").pvalue > 0.01
+
+
+def test_soft_lights_mix_ambient_and_diffuse_evenly() -> None:
+    shading = ShadingConfig(shaded=0.75, textureless=0.4, albedo_until=0.0, soft=True)
+    seed, step = many()
+    views = viewpoints.sample(recipe(shading=shading), seed, step, torch.zeros(NUM_SCENES))
+    light = views.light
+    is_lit = light.diffuse > 0
+    assert float(is_lit.float().mean()) == pytest.approx(0.75, abs=0.02)
+    assert scipy.stats.kstest(light.diffuse[is_lit].double().numpy(), "uniform").pvalue > 0.01
+    torch.testing.assert_close(light.ambient + light.diffuse, torch.ones_like(light.diffuse))
+    # Which views are lit, and white, is not bound up with their mix.
+    white = light.is_textureless[is_lit] > 0
+    assert float(light.diffuse[is_lit][white].mean()) == pytest.approx(0.5, abs=0.03)
+
+
+def test_lights_follow_their_distance_and_spread() -> None:
+    seed, step = many()
+    shading = ShadingConfig(
+        shaded=1.0, albedo_until=0.0, light_distance=(2.0, 5.0), light_spread=0.0
+    )
+    views = viewpoints.sample(recipe(shading=shading), seed, step, torch.zeros(NUM_SCENES))
+    eye = torch.nn.functional.normalize(views.cameras.c2w[..., :3, 3], dim=-1)
+    distance = (views.light.position * eye).sum(-1)
+    torch.testing.assert_close(views.light.position, distance[..., None] * eye)
+    scaled = (distance.flatten().double().numpy() - 2.0) / 3.0
+    assert scipy.stats.kstest(scaled, "uniform").pvalue > 0.01
 
 
 def test_lights_come_from_the_camera_s_side() -> None:
@@ -200,3 +258,92 @@ def test_backgrounds_are_uniform_colours() -> None:
     assert views.background.shape == (NUM_SCENES, 3, 3)
     sample = views.background.flatten().double().numpy()
     assert scipy.stats.kstest(sample, "uniform").pvalue > 0.01
+
+
+NUM_PAPER = 12_000
+PAPER = recipes.get("dreamfusion_paper")
+"""Held against the paper's words below, drawn anew with none of the sampler's code."""
+
+
+@pytest.fixture(scope="module")
+def paper_views() -> viewpoints.Viewpoints:
+    part = torch.full((NUM_PAPER,), 0.5)
+    return viewpoints.sample(replace(PAPER, views=1), *many(NUM_PAPER), part)
+
+
+def test_in_the_paper_elevations_mix_angle_and_half_sphere(
+    paper_views: viewpoints.Viewpoints,
+) -> None:
+    def law(degrees: np.ndarray) -> np.ndarray:
+        by_area = np.sin(np.radians(np.clip(degrees, 0, 90)))
+        return 0.5 * (degrees + 10) / 100 + 0.5 * by_area
+
+    sample = paper_views.elevation_deg.flatten().double().numpy()
+    assert scipy.stats.kstest(sample, law).pvalue > 0.01
+
+
+def test_in_the_paper_azimuths_focal_lengths_and_light_distances_are_uniform(
+    paper_views: viewpoints.Viewpoints,
+) -> None:
+    for values, low, high in (
+        (paper_views.azimuth_deg, 0.0, 360.0),
+        (paper_views.cameras.focal / 64, 0.7, 1.35),
+        (paper_views.light.position.norm(dim=-1), 0.8, 1.5),
+    ):
+        scaled = (values.flatten().double().numpy() - low) / (high - low)
+        assert scipy.stats.kstest(scaled, "uniform").pvalue > 0.01
+
+
+def test_in_the_paper_positions_are_radius_and_jitter(paper_views: viewpoints.Viewpoints) -> None:
+    """Drawn anew by numpy and compared as two samples."""
+    random = np.random.default_rng(0)
+    size = NUM_PAPER
+    is_by_angle = random.random(size) < 0.5
+    e = np.where(
+        is_by_angle,
+        np.radians(random.uniform(-10, 90, size)),
+        np.arcsin(random.uniform(0, 1, size)),
+    )
+    a, radius = random.uniform(0, 2 * np.pi, size), random.uniform(1.0, 1.5, size)
+    unit = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], axis=-1)
+    eye = radius[:, None] * unit + random.uniform(-0.1, 0.1, (size, 3))
+    mine = paper_views.cameras.c2w[:, 0, :3, 3].double().numpy()
+    for k in range(3):
+        assert scipy.stats.kstest(mine[:, k], eye[:, k]).pvalue > 0.01
+    light = eye + random.normal(size=(size, 3))
+    light /= np.linalg.norm(light, axis=-1, keepdims=True)
+    towards = (light * eye).sum(-1) / np.linalg.norm(eye, axis=-1)
+    where = torch.cosine_similarity(
+        paper_views.light.position, paper_views.cameras.c2w[..., :3, 3], dim=-1
+    )
+    assert scipy.stats.kstest(where.flatten().double().numpy(), towards).pvalue > 0.01
+
+
+def test_in_the_paper_the_point_looked_at_and_the_up_vector(
+    paper_views: viewpoints.Viewpoints,
+) -> None:
+    """Across its axis a camera misses the origin by the two crosswise parts of the target."""
+    c2w = paper_views.cameras.c2w[:, 0].double().numpy()
+    eye, right, up = c2w[:, :3, 3], c2w[:, :3, 0], c2w[:, :3, 1]
+    # The target lies on the axis: its offset projected on the camera's own axes is the eye's.
+    miss = np.hypot((eye * right).sum(-1), (eye * up).sum(-1))
+    assert np.sqrt((miss**2).mean() / 2) == pytest.approx(0.2, rel=0.1)
+    # Seen from the side a camera rolls by what its up vector leans along its right.
+    level = np.abs(paper_views.elevation_deg.flatten().numpy()) < 10
+    assert right[level][:, 2].std() == pytest.approx(0.02, rel=0.15)
+
+
+def test_in_the_paper_shading_falls_into_its_three_kinds(
+    paper_views: viewpoints.Viewpoints,
+) -> None:
+    light = paper_views.light
+    is_lit, is_white = light.diffuse > 0, light.is_textureless > 0
+    shares = [~is_lit, is_lit & ~is_white, is_lit & is_white]
+    for share, expected in zip(shares, (0.25, 0.375, 0.375), strict=True):
+        assert float(share.float().mean()) == pytest.approx(expected, abs=0.015)
+    assert light.diffuse[is_lit].unique().tolist() == pytest.approx([0.9])
+    assert light.ambient[is_lit].unique().tolist() == pytest.approx([0.1])
+    for step, is_shaded in ((999, False), (1000, True)):
+        part = torch.full((100,), step / 15_000)
+        early = viewpoints.sample(PAPER, torch.arange(100), torch.zeros(100).long(), part)
+        assert bool((early.light.diffuse > 0).any()) == is_shaded

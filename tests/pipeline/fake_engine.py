@@ -98,7 +98,9 @@ class FakeEngine:
         self.gangs.append(FakeGang(num_slots, self._step_seconds))
         return self.gangs[-1]
 
-    def request(self, *, key: str, prompt: str, negative_prompt: str, seed: int) -> Request:
+    def request(
+        self, *, key: str, prompt: str, negative_prompt: str, seed: int, text: bytes | None = None
+    ) -> Request:
         return Request(key=key, prompt=prompt, negative_prompt=negative_prompt, seed=seed)
 
     def export(self, finished: Scene, metadata: Mapping[str, str]) -> Asset:

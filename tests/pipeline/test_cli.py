@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from engine import recipes
+from engine.recipe import Recipe
 from pipeline.cli import main
 from tests.clusters import ROOT, driver_environment
 from tests.pipeline.runs import write_hollow_weights, write_manifest
@@ -60,7 +62,7 @@ def test_the_flags_are_these_and_no_others() -> None:
         "--limit",
         "--strict",
     ]
-    assert flags_of("recipes") == ["-h, --help"]
+    assert flags_of("recipes") == ["-h, --help", "--json"]
     assert flags_of("benchmark") == [
         "-h, --help",
         "--recipe",
@@ -123,6 +125,7 @@ def test_light_commands_import_neither_torch_nor_ray(tmp_path: Path) -> None:
         ("validate", "--manifest", manifest, "--recipe", "smoke", "--guidance", weights),
         ("status", "--output", output),
         ("recipes",),
+        ("recipes", "show", "smoke"),
     ):
         found, _, done = imports_of(*command)
         assert done.returncode == 0, done.stderr
@@ -219,13 +222,6 @@ def test_a_mistyped_flag_is_met_with_a_suggestion(capsys: pytest.CaptureFixture[
     assert "--recipe" in capsys.readouterr().err
 
 
-def test_recipes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["recipes"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["primitives", "primitives_cpu", "smoke"]
-    assert all(len(line.split()) > 4 for line in lines)
-
-
 def test_validate(good: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     write_manifest(Path(good["--manifest"]), ["a ball", "", "a cube"], collection=["x", "y", "z"])
     words = ["validate", "--manifest", good["--manifest"], "--guidance", good["--guidance"]]
@@ -312,3 +308,39 @@ def test_the_package_is_the_command() -> None:
         timeout=60,
     )
     assert done.stdout.startswith("primitives ")
+
+
+def test_every_named_recipe_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == recipes.names()
+    assert all(len(line.split()) > 4 for line in lines)
+
+
+def test_a_recipe_is_shown_for_people_and_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes", "show", "smoke"]) == 0
+    shown = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert shown["iterations"] == "6"
+    assert shown["field.kind"] == "dense_grid"
+    assert shown["camera.radius"] == "[1.8, 2.6]"
+    assert main(["recipes", "show", "smoke", "--json"]) == 0
+    assert Recipe.from_dict(json.loads(capsys.readouterr().out)) == recipes.get("smoke")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["show"], "expected the name of a recipe"),
+        (["show", "smoky"], "did you mean 'smoke'"),
+        (["show", "/nowhere/smoke.json"], "recipe /nowhere/smoke.json: No such file"),
+        (["list", "smoke"], "`recipes show NAME` shows one"),
+        (["--json"], "`recipes show NAME` shows one"),
+    ],
+)
+def test_wrong_words_about_recipes(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["recipes", *words]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert message in said.err

@@ -1,5 +1,7 @@
 """What a run is to do: choices, and mistakes that must come out before anything is written."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,22 @@ def test_an_output_keeps_its_recipe_and_weights(
     assert [t.asset_id for t in again.plan.tasks] == [t.asset_id for t in job.plan.tasks]
     anew = prepare(here, has_gpus=never)
     assert anew.choice.recipes["smoke"].iterations == 99, "--recipe means this version's"
+
+
+def test_a_run_starts_from_a_recipe_file_and_from_an_earlier_run(
+    here: RunSettings, tmp_path: Path
+) -> None:
+    mine = dataclasses.replace(recipes.get("smoke"), name="mine", iterations=7)
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(mine.to_dict()))
+    from_file = but(here, recipe=str(path))
+    job, _ = begun(from_file)
+    assert (job.choice.default, job.choice.recipes["mine"]) == ("mine", mine)
+    assert {task.recipe_digest for task in job.plan.tasks} == {mine.digest()}
+    run = Path(here.output) / "_runs" / "run-1" / "run.json"
+    again = prepare(but(here, recipe=str(run), output=str(tmp_path / "other")), has_gpus=never)
+    assert [t.asset_id for t in again.plan.tasks] == [t.asset_id for t in job.plan.tasks]
+    assert prepare(but(from_file, recipe=None), has_gpus=never).choice.default == "mine"
 
 
 def test_relative_weights_are_found_from_everywhere(

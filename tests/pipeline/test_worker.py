@@ -140,11 +140,19 @@ def test_a_device_that_is_broken_for_good_ends_the_process(start: Start) -> None
 
 def test_a_request_that_the_gang_refuses(start: Start) -> None:
     class Refusing(FakeEngine):
-        def request(self, *, key: str, prompt: str, negative_prompt: str, seed: int) -> Request:
+        def request(
+            self,
+            *,
+            key: str,
+            prompt: str,
+            negative_prompt: str,
+            seed: int,
+            text: bytes | None = None,
+        ) -> Request:
             if "refuse" in prompt:
                 raise ValueError("no such word")
             return super().request(
-                key=key, prompt=prompt, negative_prompt=negative_prompt, seed=seed
+                key=key, prompt=prompt, negative_prompt=negative_prompt, seed=seed, text=text
             )
 
     worker, _ = start(Refusing())

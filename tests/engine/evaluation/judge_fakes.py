@@ -1,5 +1,7 @@
 """Judges and pictures small enough for unit tests."""
 
+import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -8,8 +10,9 @@ from torch import Tensor
 from engine.evaluation.judge_captions import CaptionTable, hard_negatives
 from engine.evaluation.judge_networks import JudgeConfig
 from engine.evaluation.judge_training import Lessons
-from engine.primitives.captions import colourless_forms, forms, vocabulary
+from engine.primitives.captions import caption, colourless_forms, forms, vocabulary
 from engine.primitives.grammar import COLOURS, Geometry, Spec, specs
+from engine.primitives.pictures import Pictures
 
 SIZE = 16
 CONVOLUTIONAL = JudgeConfig(
@@ -45,6 +48,26 @@ def draw(spec: Spec) -> Tensor:
     return (255 * rgba).round().to(torch.uint8)
 
 
+def flat_pictures(count: int, seed: int) -> Pictures:
+    """Flat pictures of random scenes, every fourth white, in the form of rendered ones."""
+    drawn = random.Random(seed).choices(SCENES, k=count)
+    rgba = torch.stack([draw(spec) for spec in drawn])
+    rgba[::4, :3] = 250
+    return Pictures(
+        rgba=rgba,
+        captions=[caption(spec) for spec in drawn],
+        specs=drawn,
+        azimuth_deg=torch.zeros(count),
+        elevation_deg=torch.zeros(count),
+        is_textureless=torch.arange(count) % 4 == 0,
+    )
+
+
+def geometry_rows(found: Sequence[Spec]) -> Tensor:
+    """The number of each scene's geometry in `GEOMETRIES`."""
+    return torch.tensor([GEOMETRIES.index(spec.geometry) for spec in found])
+
+
 def lessons() -> Lessons:
     """One flat picture of each of `SCENES`, and a white one of each geometry."""
     white = [next(s for s in SCENES if s.geometry == g) for g in GEOMETRIES]
@@ -54,7 +77,7 @@ def lessons() -> Lessons:
     return Lessons(
         rgba=rgba,
         scene=torch.tensor(scene),
-        geometry=torch.tensor([GEOMETRIES.index(SCENES[i].geometry) for i in scene]),
+        geometry=geometry_rows([SCENES[i] for i in scene]),
         is_textureless=torch.arange(len(rgba)) >= len(SCENES),
         captions=CaptionTable.of([forms(spec) for spec in SCENES], vocabulary()),
         geometries=CaptionTable.of([colourless_forms(g) for g in GEOMETRIES], vocabulary()),

@@ -73,7 +73,7 @@ def test_many_pictures_are_looked_at_in_parts(
 
 
 def test_pictures_of_another_size_are_refused() -> None:
-    with pytest.raises(ValueError, match="pictures of 16 x 16, got \\(32, 32\\)"):
+    with pytest.raises(ValueError, match=r"pictures of 16 x 16, got \(32, 32\)"):
         build().embed_pictures(torch.rand(1, 3, 32, 32))
 
 
@@ -106,7 +106,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     said = json.loads((tmp_path / "config.json").read_text())
     said["sizes"]["picture_depth"] = 2
     (tmp_path / "config.json").write_text(json.dumps(said))
-    with pytest.raises(ValueError, match="do not fit config.json"):
+    with pytest.raises(ValueError, match=r"do not fit config\.json"):
         Judge.load(tmp_path)
 
 

@@ -114,10 +114,13 @@ def test_pools_hold_64_captions() -> None:
     assert "a white mushroom with red stem" in judge.asked
 
 
-def test_a_judge_that_cannot_tell_does_not_pass_the_gate() -> None:
-    judge = Sage(honest=True)
-    judge.sign = 0.0
+@pytest.mark.parametrize("sign", [0.0, math.nan])
+def test_a_judge_that_cannot_tell_has_found_nothing(sign: float) -> None:
+    judge = Sage()
+    judge.sign = sign
     assert swap_accuracy(judge, trials().coloured(2)) == 0.0
+    assert retrieval(judge, trials().only([0])) == 0.0
+    assert geometry_accuracy(judge, trials()) == 0.0
 
 
 def test_nothing_to_ask_is_not_a_figure() -> None:

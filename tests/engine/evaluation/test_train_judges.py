@@ -1,7 +1,6 @@
 import json
 import logging
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,22 +8,42 @@ import torch
 
 from engine.evaluation import train_judges
 from engine.evaluation.judge import Judge
-from engine.evaluation.judge_captions import hard_negatives
+from engine.evaluation.judge_card import Trials, swap_accuracy
 from engine.evaluation.judge_training import StepConfig, Trainer
 from engine.evaluation.train_judges import TrainConfig
-from engine.primitives.grammar import specs
-from tests.engine.evaluation.judge_fakes import SMALL
+from engine.primitives.captions import parse, vocabulary
+from engine.primitives.grammar import geometries, specs
+from engine.primitives.pictures import Pictures, render_pictures
+from tests.engine.evaluation.judge_fakes import (
+    GEOMETRIES,
+    SCENES,
+    SMALL,
+    flat_pictures,
+    geometry_rows,
+)
 
 
-@cache
-def _negatives():
-    return hard_negatives(specs(), 0)
+def quick_card(judge: Judge, pictures: Pictures, seed: int) -> dict[str, float]:
+    """The gate alone: pools need the whole world."""
+    trials = Trials.of(pictures).coloured(2)
+    return {"swap": swap_accuracy(judge, trials), "num_swap": len(trials.specs)}
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The table of all hard negatives is made once."""
-    monkeypatch.setattr(train_judges, "hard_negatives", lambda scenes, seed: _negatives())
+@pytest.fixture
+def _small_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few scenes and their flat pictures instead of all that there are."""
+    replacements = {
+        "specs": lambda: SCENES,
+        "geometries": lambda: GEOMETRIES,
+        "geometry_rows": geometry_rows,
+        "render_pictures": lambda count, seed, *device, **how: flat_pictures(count, seed),
+        "card": quick_card,
+    }
+    for name, value in replacements.items():
+        monkeypatch.setattr(train_judges, name, value)
+
+
+small_world = pytest.mark.usefixtures("_small_world")
 
 
 def config(out: Path, **changes) -> TrainConfig:
@@ -57,6 +76,7 @@ class Clock:
         return self.now
 
 
+@small_world
 def test_a_run_leaves_both_judges_their_cards_and_a_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +100,7 @@ def test_a_run_leaves_both_judges_their_cards_and_a_log(
     assert max(steps) < 2 * min(steps)
 
 
+@small_world
 def test_a_resumed_judge_starts_from_what_was_saved(tmp_path: Path) -> None:
     plain = config(tmp_path, judges=("j2",))
     train_judges.train(plain)
@@ -93,12 +114,14 @@ def test_a_resumed_judge_starts_from_what_was_saved(tmp_path: Path) -> None:
     assert after["seconds"] >= 9.0
 
 
+@small_world
 def test_judges_start_from_seeds_of_their_own(tmp_path: Path) -> None:
     train_judges.train(config(tmp_path, sizes={"j1": SMALL["j1"], "j2": SMALL["j1"]}))
     first, second = (Judge.load(tmp_path / name).network for name in ("j1", "j2"))
     assert not torch.equal(first.captions.words.weight, second.captions.words.weight)
 
 
+@small_world
 def test_an_acceleration_that_fails_costs_speed_and_not_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -133,8 +156,9 @@ def test_the_command_line_says_what_to_train(
     monkeypatch.setattr(train_judges, "train", asked.append)
     monkeypatch.setattr(logging, "basicConfig", lambda **settings: None)
     train_judges.main(["--out", str(tmp_path), "--device", "cpu"])
-    flags = "--minutes 1.5 --pictures 64 --trials 5 --batch 8 --lr 1e-4 --seed 3 --resume --compile"
-    train_judges.main(["--out", str(tmp_path), *flags.split(), *"--judge j2 --device cpu".split()])
+    flags = "--minutes 1.5 --pictures 64 --trials 5 --batch 8 --lr 1e-4 --seed 3 --resume"
+    flags += " --compile --judge j2 --device cpu"
+    train_judges.main(["--out", str(tmp_path), *flags.split()])
     assert asked[0] == TrainConfig(out=tmp_path, device="cpu")
     assert asked[1] == TrainConfig(
         out=tmp_path,
@@ -148,3 +172,24 @@ def test_the_command_line_says_what_to_train(
         resume=True,
         compile=True,
     )
+
+
+def test_lessons_are_of_the_whole_world_and_name_what_pictures_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All negatives take seconds, and have tests of their own.
+    wrong = torch.arange(len(specs()))[:, None, None]
+    monkeypatch.setattr(train_judges, "hard_negatives", lambda scenes, seed: wrong)
+    plain = config(tmp_path, pictures=12, seed=2)
+    found = train_judges._prepare(plain)
+    rendered = render_pictures(12, 2031, "cpu", split=None, size=plain.size)
+    assert torch.equal(found.rgba, rendered.rgba)
+    assert torch.equal(found.is_textureless, rendered.is_textureless)
+    words = found.captions.draw(found.scene)
+    for row, spec in enumerate(rendered.specs):
+        text = " ".join(vocabulary()[number - 1] for number in words[row].tolist() if number)
+        assert parse(text.replace(" ,", ",")) == spec
+        assert geometries()[found.geometry[row]] == spec.geometry
+    assert len(found.captions.first) == len(specs())
+    assert torch.equal(found.negatives, wrong)
+    assert len(found.geometries.first) == len(geometries())

@@ -55,6 +55,10 @@ class Solids:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     num_densities: int = 0
 
+    @property
+    def radius(self) -> float:
+        return self.bound
+
     def depth(self, x: Tensor) -> Tensor:
         return torch.stack([part.depth(x) for part in self.parts]).amax(dim=0)
 

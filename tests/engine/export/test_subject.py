@@ -8,13 +8,26 @@ from .subjects import Box, Solids, ball
 
 def test_scene_is_a_subject():
     assert isinstance(ball(), Subject)
-    assert all(hasattr(Scene, name) for name in ("bound", "device", "density", "albedo"))
+    names = ("bound", "radius", "device", "density", "albedo")
+    assert all(hasattr(Scene, name) for name in names)
 
 
 def test_density_is_zero_outside_the_ball():
     full = Solids(parts=(Box(half=(2.0, 2.0, 2.0)),))
     x = torch.tensor([[[0.0, 0.0, 0.99], [0.0, 0.0, 1.01]], [[0.7, 0.7, 0.7], [5.0, 0.0, 0.0]]])
     assert density_at(full, x).tolist() == [[500.0, 0.0], [0.0, 0.0]]
+
+
+def test_a_ball_that_holds_the_cube_leaves_all_of_it():
+    class Cube(Solids):
+        @property
+        def radius(self) -> float:
+            return self.bound * 3**0.5
+
+    parts = (Box(half=(2.0, 2.0, 2.0)),)
+    x = torch.tensor([[1.4, 1.4, 1.4], [1.4, 0.0, 0.0], [1.6, 0.0, 0.0]])
+    assert density_at(Cube(parts=parts, bound=1.5), x).tolist() == [500.0, 500.0, 0.0]
+    assert density_at(Solids(parts=parts, bound=1.5), x).tolist() == [0.0, 500.0, 0.0]
 
 
 def test_albedo_beyond_the_cube_is_that_of_the_nearest_point():

@@ -17,6 +17,11 @@ def stir(num_scenes: int) -> Parameters:
     return {name: torch.randn_like(p) for name, p in initial.items()}
 
 
+def ends(num_scenes: int) -> Tensor:
+    """The end of the run, of every scene."""
+    return torch.ones(num_scenes)
+
+
 def naive_read(grid: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Trilinear interpolation of one C Z Y X lattice at one point, corner by corner."""
     n = grid.shape[-1]
@@ -46,8 +51,8 @@ def naive_query(parameters: Parameters, scene: int, x: np.ndarray) -> tuple[floa
 def test_density_and_albedo_match_a_loop_over_corners(num_scenes: int, num_points: int) -> None:
     field, parameters = DenseGrid(CONFIG), stir(num_scenes)
     x = torch.rand(num_scenes, num_points, 3) * 2 - 1
-    samples = field.query(parameters, x, with_normal=False)
-    density = field.density(parameters, x)
+    samples = field.query(parameters, x, ends(len(x)), with_normal=False)
+    density = field.density(parameters, x, ends(len(x)))
     for s, p in product(range(num_scenes), range(num_points)):
         sigma, albedo = naive_query(parameters, s, x[s, p].double().numpy())
         assert float(samples.sigma[s, p]) == pytest.approx(sigma, rel=1e-4, abs=1e-5)
@@ -62,7 +67,7 @@ def test_corners_of_the_box_read_the_lattice_s_corner_points() -> None:
         i, j, k = corner
         raw = sum(p[0, :, k, j, i] for p in parameters.values())
         assert isinstance(raw, Tensor)
-        albedo = field.query(parameters, x, with_normal=False).albedo[0, 0]
+        albedo = field.query(parameters, x, ends(len(x)), with_normal=False).albedo[0, 0]
         torch.testing.assert_close(albedo, torch.sigmoid(raw[1:]))
 
 
@@ -71,8 +76,8 @@ def test_beyond_the_box_the_border_holds() -> None:
     outside = torch.tensor([[[1.7, 0.2, -3.0]]])
     inside = outside.clamp(-1, 1)
     torch.testing.assert_close(
-        field.query(parameters, outside, with_normal=False).albedo,
-        field.query(parameters, inside, with_normal=False).albedo,
+        field.query(parameters, outside, ends(len(outside)), with_normal=False).albedo,
+        field.query(parameters, inside, ends(len(inside)), with_normal=False).albedo,
     )
 
 
@@ -81,7 +86,7 @@ def test_gradients_match_autograd_through_the_definition(with_normal: bool) -> N
     field = DenseGrid(CONFIG)
     parameters = {name: p.requires_grad_() for name, p in stir(2).items()}
     x = torch.rand(2, 6, 3) * 1.9 - 0.95
-    samples = field.query(parameters, x, with_normal=with_normal)
+    samples = field.query(parameters, x, ends(len(x)), with_normal=with_normal)
     cotangent = torch.randn_like(samples.albedo)
     total = samples.sigma.sum() + (samples.albedo * cotangent).sum()
     actual = torch.autograd.grad(total, list(parameters.values()))
@@ -114,22 +119,27 @@ def _definition(parameters: Parameters, x: Tensor, cotangent: Tensor) -> Tensor:
     return sigma.sum() + (torch.sigmoid(raw[..., 1:]) * cotangent).sum()
 
 
-def test_normals_match_finite_differences_of_a_smooth_density() -> None:
+@pytest.mark.parametrize("bound", [1.0, 1.7])
+def test_normals_match_finite_differences_of_a_smooth_density(bound: float) -> None:
     """A lattice that samples a linear function is that function: no interpolation error."""
-    config = DenseGridConfig(resolutions=(4, 9), density_gain=2.0, blob_density=1.0)
+    config = DenseGridConfig(resolutions=(4, 9), density_gain=2.0, blob_density=1.0, bound=bound)
     field = DenseGrid(config)
     parameters = {}
+
+    def density(points: Tensor) -> Tensor:
+        return field.density(parameters, points, ends(1))
+
     for n in config.resolutions:
         z, y, x = torch.meshgrid(*[torch.linspace(-1, 1, n).double()] * 3, indexing="ij")
         ramp = 0.3 * x - 0.7 * y + 0.5 * z
         parameters[f"grid{n}"] = torch.stack([ramp, x, y, z])[None]
     points = torch.rand(1, 30, 3, dtype=torch.float64) * 1.6 - 0.8
-    normal = field.query(parameters, points, with_normal=True).normal
+    normal = field.query(parameters, points, ends(len(points)), with_normal=True).normal
     assert normal is not None
     h = 1e-5
     gradient = torch.stack(
         [
-            (field.density(parameters, points + e) - field.density(parameters, points - e)) / 2 / h
+            (density(points + e) - density(points - e)) / 2 / h
             for e in h * torch.eye(3, dtype=torch.float64)
         ],
         dim=-1,
@@ -145,9 +155,11 @@ def test_normals_of_a_rough_density_point_the_same_way_on_the_whole() -> None:
     bumps = torch.sin(3 * x) * torch.cos(2 * y) + torch.sin(4 * z + x)
     parameters = {"grid16": torch.stack([bumps] * 4)[None]}
     points = (torch.rand(1, 200, 3) * 1.6 - 0.8).requires_grad_()
-    normal = field.query(parameters, points.detach(), with_normal=True).normal
+    normal = field.query(parameters, points.detach(), ends(len(points)), with_normal=True).normal
     assert normal is not None
-    (gradient,) = torch.autograd.grad(field.density(parameters, points).sum(), points)
+    (gradient,) = torch.autograd.grad(
+        field.density(parameters, points, ends(len(points))).sum(), points
+    )
     cosine = (normal * -torch.nn.functional.normalize(gradient, dim=-1)).sum(-1)
     assert float(cosine.mean()) > 0.97
     torch.testing.assert_close(normal.norm(dim=-1), torch.ones(1, 200))
@@ -179,4 +191,4 @@ def test_the_blob_is_a_bias_before_the_activation() -> None:
     initial = DenseGrid(CONFIG).initial(torch.tensor([0]))
     bias = blob(x, CONFIG.blob_density, CONFIG.blob_radius)
     expected = torch.log1p(bias.exp())
-    torch.testing.assert_close(DenseGrid(CONFIG).density(initial, x), expected)
+    torch.testing.assert_close(DenseGrid(CONFIG).density(initial, x, ends(1)), expected)

@@ -1,16 +1,21 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from engine import fields
-from engine.configs.fields import DenseGridConfig, FieldConfig, HashGridConfig
-from engine.fields import DenseGrid, Field, HashGrid
-from engine.fields.field import blob, outward
+from engine.configs.fields import DenseGridConfig, FieldConfig, HashGridConfig, MipMlpConfig
+from engine.fields import DenseGrid, Field, HashGrid, MipMlp
+from engine.fields.field import blob, gaussian_blob, outward
 
 DENSE = DenseGridConfig(resolutions=(3, 7))
 HASH = HashGridConfig(
     num_levels=3, log2_size=7, base_resolution=2, finest_resolution=9, hidden=5, features=2
 )
-CONFIGS = [DENSE, HASH]
+BANDS = replace(HASH, start_level=1, level_from=0.2, level_every=0.3)
+DIFFERENCES = replace(HASH, normals="differences")
+MIP = MipMlpConfig(num_frequencies=3, num_blocks=2, width=10)
+CONFIGS = [DENSE, HASH, BANDS, DIFFERENCES, MIP]
 
 
 def stir(field: Field, num_scenes: int, *, strength: float = 0.5) -> dict[str, torch.Tensor]:
@@ -21,8 +26,10 @@ def stir(field: Field, num_scenes: int, *, strength: float = 0.5) -> dict[str, t
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.kind)
 def test_build_makes_the_field_that_the_configuration_names(config: FieldConfig) -> None:
-    expected = {"dense_grid": DenseGrid, "hash_grid": HashGrid}[config.kind]
-    assert type(fields.build(config)) is expected
+    expected = {"dense_grid": DenseGrid, "hash_grid": HashGrid, "mip_mlp": MipMlp}[config.kind]
+    field = fields.build(replace(config, bound=1.3))
+    assert type(field) is expected
+    assert field.bound == 1.3
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.kind)
@@ -30,13 +37,13 @@ def test_build_makes_the_field_that_the_configuration_names(config: FieldConfig)
 def test_scenes_together_are_the_scenes_alone(config: FieldConfig, with_normal: bool) -> None:
     field = fields.build(config)
     parameters = stir(field, 3)
-    x = torch.rand(3, 11, 3) * 2 - 1
-    together = field.query(parameters, x, with_normal=with_normal)
-    density = field.density(parameters, x)
+    x, part = torch.rand(3, 11, 3) * 2 - 1, torch.tensor([0.0, 0.3, 0.9])
+    together = field.query(parameters, x, part, with_normal=with_normal)
+    density = field.density(parameters, x, part)
     roughness = field.total_variation(parameters)
     for s in range(3):
         alone = {name: p[s : s + 1] for name, p in parameters.items()}
-        single = field.query(alone, x[s : s + 1], with_normal=with_normal)
+        single = field.query(alone, x[s : s + 1], part[s : s + 1], with_normal=with_normal)
         torch.testing.assert_close(together.sigma[s], single.sigma[0])
         torch.testing.assert_close(together.albedo[s], single.albedo[0])
         torch.testing.assert_close(density[s], single.sigma[0])
@@ -53,7 +60,7 @@ def test_scenes_together_are_the_scenes_alone(config: FieldConfig, with_normal: 
 def test_scenes_differ_by_their_parameters(config: FieldConfig) -> None:
     field = fields.build(config)
     x = (torch.rand(1, 9, 3) * 2 - 1).expand(2, -1, -1)
-    samples = field.query(stir(field, 2), x, with_normal=False)
+    samples = field.query(stir(field, 2), x, torch.ones(2), with_normal=False)
     assert not torch.allclose(samples.sigma[0], samples.sigma[1], atol=0.01)
     assert not torch.allclose(samples.albedo[0], samples.albedo[1], atol=0.01)
 
@@ -62,9 +69,16 @@ def test_scenes_differ_by_their_parameters(config: FieldConfig) -> None:
 def test_a_fresh_scene_is_a_grey_ball(config: FieldConfig) -> None:
     field = fields.build(config)
     x = torch.rand(2, 50, 3) * 2 - 1
-    samples = field.query(field.initial(torch.tensor([4, 9])), x, with_normal=False)
-    bias = config.blob_density * (1 - x.norm(dim=-1) / config.blob_radius)
-    torch.testing.assert_close(samples.sigma, torch.log1p(torch.exp(bias)), rtol=1e-3, atol=1e-3)
+    samples = field.query(
+        field.initial(torch.tensor([4, 9])), x, torch.tensor([0.0, 1.0]), with_normal=False
+    )
+    if isinstance(config, MipMlpConfig):
+        ball = 5.0 * torch.exp(-x.square().sum(-1) / (2 * 0.2**2))
+        expected = torch.exp(ball - 1.0)
+    else:
+        bias = config.blob_density * (1 - x.norm(dim=-1) / config.blob_radius)
+        expected = torch.log1p(torch.exp(bias))
+    torch.testing.assert_close(samples.sigma, expected, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(samples.albedo, torch.full_like(x, 0.5), rtol=0, atol=1e-3)
 
 
@@ -72,9 +86,45 @@ def test_a_fresh_scene_is_a_grey_ball(config: FieldConfig) -> None:
 def test_a_fresh_ball_s_normals_point_away_from_its_centre(config: FieldConfig) -> None:
     field = fields.build(config)
     x = torch.nn.functional.normalize(torch.randn(1, 20, 3), dim=-1) * 0.5
-    samples = field.query(field.initial(torch.tensor([1])), x, with_normal=True)
+    samples = field.query(field.initial(torch.tensor([1])), x, torch.zeros(1), with_normal=True)
     assert samples.normal is not None
     torch.testing.assert_close(samples.normal, 2 * x, rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize("config", [DENSE, HASH], ids=lambda c: c.kind)
+def test_a_larger_bound_is_the_same_scene_enlarged(config: DenseGridConfig | HashGridConfig):
+    small, large = (
+        fields.build(replace(config, bound=bound, blob_radius=0.5 * bound)) for bound in (1.0, 1.6)
+    )
+    parameters, part = stir(small, 2), torch.ones(2)
+    x = torch.rand(2, 20, 3) * 2 - 1
+    one = small.query(parameters, x, part, with_normal=True)
+    other = large.query(parameters, 1.6 * x, part, with_normal=True)
+    torch.testing.assert_close(other.sigma, one.sigma, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(other.albedo, one.albedo, rtol=1e-4, atol=1e-5)
+    assert one.normal is not None
+    assert other.normal is not None
+    # Where density is all but flat, normals fade.
+    steep = other.normal.norm(dim=-1) > 0.999
+    assert steep.sum() > 10
+    torch.testing.assert_close(other.normal[steep], one.normal[steep], rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.kind)
+def test_a_field_looks_up_its_own_parameters(config: FieldConfig) -> None:
+    field = fields.build(config)
+    own, x, part = stir(field, 1), torch.rand(1, 5, 3), torch.ones(1)
+    crowded = {"background.w0": torch.randn(1, 2, 3)} | own
+    assert torch.equal(field.density(crowded, x, part), field.density(own, x, part))
+    sigma = [field.query(p, x, part, with_normal=False).sigma for p in (crowded, own)]
+    assert torch.equal(*sigma)
+    assert torch.equal(field.total_variation(crowded), field.total_variation(own))
+
+
+def test_the_gaussian_blob_is_a_gaussian() -> None:
+    x = torch.tensor([[0.0, 0, 0], [0.3, 0, 0], [0, 0.3, 0.4]])
+    expected = 5.0 * torch.tensor([1.0, 0.32465247, 0.04393693])
+    torch.testing.assert_close(gaussian_blob(x, 5.0, 0.2), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_blob_falls_linearly_and_has_a_finite_gradient_at_the_origin() -> None:

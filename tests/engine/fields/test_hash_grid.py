@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -6,7 +7,7 @@ import torch
 
 from engine.configs.fields import HashGridConfig
 from engine.fields import HashGrid, Parameters
-from engine.fields.hash_grid import encode
+from engine.fields.hash_grid import encode, seen_levels
 
 CONFIG = HashGridConfig(
     num_levels=4, features=3, log2_size=8, base_resolution=3, finest_resolution=20, hidden=6
@@ -85,8 +86,8 @@ def test_faces_and_corners_of_the_box_are_inside() -> None:
 def test_density_and_albedo_match_the_naive_network() -> None:
     field, parameters = HashGrid(CONFIG), stir(2)
     x = torch.rand(2, 9, 3) * 2 - 1
-    samples = field.query(parameters, x, with_normal=False)
-    density = field.density(parameters, x)
+    samples = field.query(parameters, x, torch.ones(2), with_normal=False)
+    density = field.density(parameters, x, torch.ones(2))
     for s, p in product(range(2), range(9)):
         sigma, albedo = naive_query(parameters, s, x[s, p].double().numpy())
         assert float(samples.sigma[s, p]) == pytest.approx(sigma, rel=1e-3, abs=1e-4)
@@ -117,16 +118,21 @@ def test_table_gradients_match_a_loop_of_scattered_weights() -> None:
     np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-3, atol=2e-5)
 
 
-def test_normals_match_finite_differences_of_density() -> None:
-    field = HashGrid(CONFIG)
+@pytest.mark.parametrize("bound", [1.0, 1.7])
+def test_normals_match_finite_differences_of_density(bound: float) -> None:
+    field = HashGrid(replace(CONFIG, bound=bound, blob_radius=0.5 * bound))
     parameters = {name: p.double() for name, p in stir(2).items()}
-    x = torch.rand(2, 15, 3, dtype=torch.float64) * 1.8 - 0.9
-    normal = field.query(parameters, x, with_normal=True).normal
+
+    def density(x: torch.Tensor) -> torch.Tensor:
+        return field.density(parameters, x, torch.ones(2))
+
+    x = (torch.rand(2, 15, 3, dtype=torch.float64) * 1.8 - 0.9) * bound
+    normal = field.query(parameters, x, torch.ones(2), with_normal=True).normal
     assert normal is not None
     h = 1e-6
     gradient = torch.stack(
         [
-            (field.density(parameters, x + e) - field.density(parameters, x - e)) / (2 * h)
+            (density(x + e) - density(x - e)) / (2 * h)
             for e in h * torch.eye(3, dtype=torch.float64)
         ],
         dim=-1,
@@ -138,6 +144,26 @@ def test_normals_match_finite_differences_of_density() -> None:
     torch.testing.assert_close(normal[steep], expected[steep], rtol=0, atol=1e-4)
 
 
+def test_normals_by_differences_agree_with_the_analytic_ones() -> None:
+    """In cells much larger than the step, away from the faces where slopes jump."""
+    analytic = replace(CONFIG, base_resolution=2, finest_resolution=4, num_levels=2)
+    both = []
+    parameters = HashGrid(analytic).initial(torch.arange(2))
+    parameters = {name: torch.randn_like(p).double() for name, p in parameters.items()}
+    x = (torch.rand(2, 400, 3, dtype=torch.float64) * 1.8 - 0.9).clamp(-0.45, 0.45)
+    for method in ("analytic", "differences"):
+        field = HashGrid(replace(analytic, normals=method, normal_step=1e-3))
+        samples = field.query(parameters, x, torch.ones(2), with_normal=True)
+        assert samples.normal is not None
+        both.append(samples.normal)
+        plain = field.query(parameters, x, torch.ones(2), with_normal=False)
+        torch.testing.assert_close(samples.sigma, plain.sigma)
+        torch.testing.assert_close(samples.albedo, plain.albedo)
+    cosine = (both[0] * both[1]).sum(-1)
+    # A step across a face, or across a kink of the network, sees another slope.
+    assert (cosine > 0.999).double().mean() > 0.95
+
+
 def test_normals_can_be_trained_through() -> None:
     field = HashGrid(CONFIG)
     parameters = {name: p.double().requires_grad_() for name, p in stir(1).items()}
@@ -145,7 +171,9 @@ def test_normals_can_be_trained_through() -> None:
     cotangent = torch.randn(1, 4, 3, dtype=torch.float64)
 
     def loss(w0: torch.Tensor, w1: torch.Tensor) -> torch.Tensor:
-        normal = field.query(parameters | {"w0": w0, "w1": w1}, x, with_normal=True).normal
+        normal = field.query(
+            parameters | {"w0": w0, "w1": w1}, x, torch.ones(1), with_normal=True
+        ).normal
         assert normal is not None
         return (normal * cotangent).sum()
 
@@ -155,7 +183,7 @@ def test_normals_can_be_trained_through() -> None:
 def test_normals_come_without_gradients_where_none_are_kept() -> None:
     field, parameters = HashGrid(CONFIG), stir(1)
     with torch.no_grad():
-        samples = field.query(parameters, torch.rand(1, 3, 3), with_normal=True)
+        samples = field.query(parameters, torch.rand(1, 3, 3), torch.ones(1), with_normal=True)
     assert samples.normal is not None
     assert not samples.normal.requires_grad
 
@@ -178,3 +206,60 @@ def test_initial_parameters_depend_on_the_scene_s_seed_alone() -> None:
 
 def test_the_hash_has_no_total_variation() -> None:
     assert HashGrid(CONFIG).total_variation(stir(3)).tolist() == [0.0] * 3
+
+
+def test_levels_come_one_after_the_other() -> None:
+    """threestudio's bands in IF's settings: 8 levels, from step 2000 of 10000 one more each 500."""
+    config = replace(CONFIG, num_levels=16, start_level=8, level_from=0.2, level_every=0.05)
+    steps = [0, 1999, 2000, 2499, 2500, 2999, 3000, 5999, 6000, 9999]
+    seen = seen_levels(config, torch.tensor(steps) / 10_000)
+    expected = [min(8 + max(step - 2000, 0) // 500, 16) for step in steps]
+    assert seen.sum(dim=1).tolist() == expected
+    assert bool((seen.diff(dim=1) <= 0).all())
+
+
+def test_a_level_to_come_has_no_effect_and_no_gradient() -> None:
+    config = replace(CONFIG, start_level=1, level_from=0.5, level_every=0.1)
+    field, x = HashGrid(config), torch.rand(2, 20, 3) - 0.5
+    parameters = {name: p.requires_grad_() for name, p in stir(2).items()}
+    part = torch.tensor([0.0, 0.61])
+    sigma = field.density(parameters, x, part)
+    (gradient,) = torch.autograd.grad(sigma.sum(), parameters["tables"])
+    has_gradient = (gradient.abs().amax(dim=(2, 3)) > 0).tolist()
+    assert has_gradient == [[True, False, False, False], [True, True, False, False]]
+    emptied = parameters["tables"].detach().clone()
+    emptied[0, 1:], emptied[1, 2:] = 0.0, 0.0
+    everything = HashGrid(replace(config, start_level=0))
+    torch.testing.assert_close(
+        sigma, everything.density(parameters | {"tables": emptied}, x, torch.ones(2))
+    )
+
+
+def test_all_levels_are_there_at_the_end() -> None:
+    late = HashGrid(replace(CONFIG, start_level=1, level_from=0.5, level_every=0.1))
+    x, parameters = torch.rand(2, 9, 3), stir(2)
+    at_the_end = late.density(parameters, x, torch.ones(2))
+    assert torch.equal(at_the_end, HashGrid(CONFIG).density(parameters, x, torch.zeros(2)))
+
+
+def test_activations_and_blobs() -> None:
+    config = replace(CONFIG, activation="exp", albedo="shifted", blob="gaussian", blob_density=5.0)
+    config = replace(config, blob_radius=0.2)
+    x, parameters, part = torch.rand(1, 6, 3) - 0.5, stir(1), torch.ones(1)
+    samples = HashGrid(config).query(parameters, x, part, with_normal=False)
+    # The network's own outputs, seen through the plain field without a blob.
+    plain = replace(CONFIG, blob_density=0.0)
+    through = HashGrid(plain).query(parameters, x, part, with_normal=False)
+    for p in range(6):
+        raw = np.log(np.expm1(through.sigma[0, p].double().numpy()))
+        bias = 5.0 * np.exp(-float(x[0, p].square().sum()) / (2 * 0.2**2))
+        assert float(samples.sigma[0, p]) == pytest.approx(np.exp(raw + bias), rel=1e-3)
+        albedo = through.albedo[0, p].double().numpy()
+        colour = (np.log(albedo / (1 - albedo)) + 1) / 2
+        np.testing.assert_allclose(samples.albedo[0, p].numpy(), colour, rtol=1e-3, atol=1e-4)
+
+
+def test_density_beyond_all_bounds_is_finite() -> None:
+    config = replace(CONFIG, activation="exp", blob_density=1e4)
+    sigma = HashGrid(config).density(stir(1), torch.zeros(1, 1, 3), torch.ones(1))
+    assert sigma.item() == pytest.approx(np.exp(15.0), rel=1e-5)

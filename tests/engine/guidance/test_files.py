@@ -16,6 +16,7 @@ CONFIGS = (
 )
 UNET = "unet/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"
+VAE = "vae/diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_a_broken_configuration_is_named(model: Path, name: str, text: str) -> N
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("inputs", "outputs"), [(4, 4), (6, 6), (3, 4)])
+@pytest.mark.parametrize(("inputs", "outputs"), [(9, 4), (6, 6), (3, 4)])
 def test_a_u_net_of_another_space_is_refused(model: Path, inputs: int, outputs: int) -> None:
     config = {"in_channels": inputs, "out_channels": outputs}
     (model / "unet/config.json").write_text(json.dumps(config))
@@ -168,3 +169,93 @@ def test_primitives_is_the_packaged_model_and_all_else_a_path(tmp_path: Path) ->
     assert packaged.parts[-3:] == ("engine", "primitives", "weights")
     assert files.resolve(str(tmp_path)) == tmp_path
     assert files.resolve("./primitives") == Path("primitives")
+
+
+@pytest.fixture
+def latent_model(model: Path) -> Path:
+    """The same in the layout of Stable Diffusion."""
+    (model / "unet/config.json").write_text(
+        '{"in_channels": 4, "out_channels": 4, "cross_attention_dim": 16}'
+    )
+    (model / "vae").mkdir()
+    (model / "vae/config.json").write_text('{"latent_channels": 4}')
+    (model / VAE).write_bytes(b"autoencoder's weights")
+    return model
+
+
+def test_the_channels_tell_the_space(model: Path, tmp_path: Path) -> None:
+    assert files.space_of(model) == "pixel"
+    with pytest.raises(ValueError, match="expected a latent model, got a pixel one; give a dir"):
+        files.check(model, space="latent")
+    with pytest.raises(ValueError, match="no such directory"):
+        files.space_of(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["vae/config.json", VAE, UNET, TEXT])
+def test_a_latent_model_needs_its_autoencoder(latent_model: Path, name: str) -> None:
+    files.check(latent_model, space="latent")
+    assert files.weight_files(latent_model) == [TEXT, UNET, VAE]
+    with pytest.raises(ValueError, match="expected a pixel model, got a latent one"):
+        files.check(latent_model, space="pixel")
+    (latent_model / name).unlink()
+    with pytest.raises(ValueError, match=f"missing: .*{name}; give a directory"):
+        files.check(latent_model)
+
+
+def test_clip_s_two_vocabulary_files_pass_together(latent_model: Path) -> None:
+    tokenizer = latent_model / "tokenizer"
+    (tokenizer / "tokenizer.json").rename(tokenizer / "vocab.json")
+    with pytest.raises(ValueError, match=r"missing: .*tokenizer\.json"):
+        files.check(latent_model)
+    (tokenizer / "merges.txt").write_text("")
+    files.check(latent_model)
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "message"),
+    [
+        ("vae", {"latent_channels": 16}, "an autoencoder of 4 latent channels, .*, got 16"),
+        ("text_encoder", {"hidden_size": 12}, "texts of 16 features, .*, got a text encoder of 12"),
+        ("text_encoder", {"d_model": 17}, "texts of 16 features, .*, got a text encoder of 17"),
+        ("text_encoder", {"model_type": "gemma"}, "a T5 or CLIP text encoder, got 'gemma'"),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_refused(
+    latent_model: Path, name: str, said: dict[str, object], message: str
+) -> None:
+    (latent_model / name / "config.json").write_text(json.dumps(said))
+    with pytest.raises(ValueError, match=f"expected {message}.*; give a directory") as caught:
+        files.check(latent_model)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_u_net_that_wants_more_than_a_text_is_refused(latent_model: Path) -> None:
+    config = {"in_channels": 4, "out_channels": 4, "addition_embed_type": "text_time"}
+    (latent_model / "unet/config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"wants 'text_time' besides \(Stable Diffusion XL\?\)"):
+        files.check(latent_model)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("model_index.json", True),
+        (UNET, True),
+        ("unet/config.json", True),
+        ("text_encoder/model.safetensors.index.json", True),
+        ("text_encoder/model-00001-of-00002.safetensors", True),
+        ("tokenizer/merges.txt", True),
+        ("tokenizer/spiece.model", True),
+        ("scheduler/scheduler_config.json", True),
+        ("unet/diffusion_pytorch_model.bin", False),
+        ("unet/diffusion_pytorch_model.fp16.safetensors", False),
+        ("unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors", False),
+        ("text_encoder/pytorch_model.bin", False),
+        ("safety_checker/model.safetensors", False),
+        ("v1-5-pruned.safetensors", False),
+        ("README.md", False),
+        ("unet/more/config.json", False),
+    ],
+)
+def test_what_a_repository_holds_besides_is_left_out(name: str, expected: bool) -> None:
+    assert files.wanted(name) == expected

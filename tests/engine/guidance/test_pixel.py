@@ -161,7 +161,7 @@ def test_the_dtype_is_the_one_measured_to_be_faster(
         return float(sum(dtype != faster for dtype in asked))
 
     monkeypatch.setattr(PixelGuidance, "predict_noise", predict)
-    monkeypatch.setattr("engine.guidance.pixel.time.perf_counter", clock)
+    monkeypatch.setattr("engine.guidance.denoiser.time.perf_counter", clock)
     chosen = PixelGuidance.load(tiny_weights, device="cpu")
     assert set(asked) == {torch.float32, torch.bfloat16}
     assert chosen.dtype == faster

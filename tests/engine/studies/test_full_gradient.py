@@ -26,7 +26,7 @@ from tests.engine.studies.fakes import MeanColourJudge, show_centres
 RECIPE = replace(
     recipes.get("smoke"),
     distillation=DistillationConfig(scale=20.0),
-    losses=LossConfig(opacity=8.0, entropy=(0.0, 4.0), total_variation=2.0, orientation=6.0),
+    losses=LossConfig(opacity=8.0, entropy=(0.0, 4.0), total_variation=2.0, orientation=(6.0, 6.0)),
     optimiser=OptimiserConfig(lr=(0.3, 0.03)),
 )
 
@@ -87,7 +87,7 @@ def test_full_is_tried_in_the_time_of_score_and_its_best_with_as_many_evaluation
     opacities = [r.losses.opacity for r in trial.recipes]
     assert opacities == pytest.approx([8.0, 0.0, 2.0, 0.4, 0.1, 0.4, 0.0, 0.0])
     assert trial.recipes[2].losses == LossConfig(
-        opacity=2.0, entropy=(0.0, 1.0), total_variation=0.5, orientation=1.5
+        opacity=2.0, entropy=(0.0, 1.0), total_variation=0.5, orientation=(1.5, 1.5)
     )
     rates = [r.optimiser.lr for r in trial.recipes]
     assert rates[5] == pytest.approx((0.1, 0.01))

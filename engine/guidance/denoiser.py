@@ -1,0 +1,122 @@
+"""The denoising side of a diffusion model: a frozen U-Net and its noise schedule.
+
+A U-Net that predicts v = alpha_t eps - sigma_t z (Salimans and Ho, arXiv 2202.00512) is asked for
+the noise too: eps = alpha_t v + sigma_t z_t.
+"""
+
+import copy
+import time
+from typing import Any
+
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from engine.guidance.guidance import TextSide
+from engine.guidance.texts import MAX_TOKENS
+
+_PREDICTIONS = ("epsilon", "v_prediction")
+
+
+class Denoiser:
+    """A U-Net on one device, with or without the text encoder that belongs to it."""
+
+    def __init__(
+        self,
+        unet: Any,
+        scheduler: Any,
+        *,
+        device: torch.device,
+        text_side: TextSide | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """The parts are diffusers' own, whose stubs know too little of them.
+
+        `dtype` is the U-Net's: by default bf16 on CUDA, and on a CPU whatever is faster there.
+        """
+        prediction = scheduler.config.prediction_type
+        if prediction not in _PREDICTIONS:
+            raise ValueError(
+                f"guidance: expected prediction_type {' or '.join(_PREDICTIONS)} in "
+                f"scheduler/scheduler_config.json, got {prediction!r}; give a model of either kind"
+            )
+        self._predicts_v = prediction == "v_prediction"
+        self.device = device
+        self.alphas_cumprod = scheduler.alphas_cumprod.to(device)
+        self.num_channels = int(unet.config.in_channels)
+        """Channels of the space it works in."""
+        self.space_size = int(unet.config.sample_size)
+        """Side of that space."""
+        self.size = self.space_size
+        """Side of the pictures it is shown, in pixels."""
+        self._text_width = int(unet.config.encoder_hid_dim or unet.config.cross_attention_dim)
+        self._text_side = text_side
+        self._unet: Any = unet.to(device, memory_format=torch.channels_last).eval()
+        self._unet.requires_grad_(False)
+        self.dtype = dtype or (torch.bfloat16 if device.type == "cuda" else self._faster_dtype())
+        self._unet.to(self.dtype)
+
+    def compile(self) -> None:
+        """Compiles the U-Net: a minute before its first answer for each number of pictures."""
+        # A first convolution from few channels makes the compiler give up channels-last for all.
+        self._unet = torch.compile(
+            self._unet, options={"force_layout_optimization": self.device.type == "cuda"}
+        )
+
+    def encode(self, prompts: list[str]) -> Float[Tensor, "B T D"]:
+        """The prompts' embeddings. Raises ValueError where no text encoder was loaded."""
+        if self._text_side is None:
+            raise ValueError(
+                "guidance: loaded without its text encoder, expected embedded texts with the "
+                "request; load it with one, or embed the texts elsewhere"
+            )
+        return self._text_side.encode(prompts)
+
+    def predict_noise(
+        self, x_t: Float[Tensor, "B C H W"], t: Int[Tensor, "B"], text: Float[Tensor, "B T D"]
+    ) -> Float[Tensor, "B C H W"]:
+        """The U-Net's noise in float32; whoever wants no gradient of it says so."""
+        rounded = x_t.to(self.dtype, memory_format=torch.channels_last)
+        answer = self._unet(rounded, t, text.to(self.dtype)).sample
+        prediction = answer[:, : self.num_channels].float()
+        if not self._predicts_v:
+            return prediction
+        alpha_squared = self.alphas_cumprod[t][:, None, None, None]
+        return alpha_squared.sqrt() * prediction + (1.0 - alpha_squared).sqrt() * x_t
+
+    @torch.no_grad()
+    def _faster_dtype(self) -> torch.dtype:
+        """float32 or bfloat16 by measurement: processors with AMX or bf16 units differ by 4x."""
+        seconds = {}
+        shape = (4, self.num_channels, self.space_size, self.space_size)
+        x = torch.linspace(-1.0, 1.0, shape[0] * shape[1] * shape[2] ** 2).view(shape)
+        t = torch.full((4,), 500)
+        text = torch.linspace(-1.0, 1.0, self._text_width).repeat(4, MAX_TOKENS, 1)
+        exact = self._unet
+        # A copy, because the way back from bfloat16 would not restore the weights.
+        rounded = copy.deepcopy(exact).to(torch.bfloat16)
+        for self.dtype, self._unet in ((torch.float32, exact), (torch.bfloat16, rounded)):
+            self.predict_noise(x, t, text)
+            start = time.perf_counter()
+            for _ in range(3):
+                self.predict_noise(x, t, text)
+            seconds[self.dtype] = time.perf_counter() - start
+        self._unet = exact
+        return min(seconds, key=lambda dtype: seconds[dtype])
+
+
+def load_unet(path: Any, device: torch.device, dtype: torch.dtype | None) -> UNet2DConditionModel:
+    """The U-Net of a pipeline directory."""
+    return UNet2DConditionModel.from_pretrained(
+        path / "unet",
+        torch_dtype=stored_dtype(device, dtype),
+        low_cpu_mem_usage=False,
+        use_safetensors=True,
+    )
+
+
+def stored_dtype(device: torch.device, dtype: torch.dtype | None) -> torch.dtype:
+    """What weights are read in: on a GPU they never exist in full precision, which IF's would not
+    fit in."""
+    return torch.float32 if device.type == "cpu" else dtype or torch.bfloat16

@@ -1,0 +1,180 @@
+"""The text actor as Ray calls it, without Ray; and the optimisation actor that asks it."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load
+
+from engine.guidance import files
+from engine.guidance.texts import TextEncoder
+from pipeline import encoder as encoder_module
+from pipeline.actor import OptimizationActor
+from pipeline.embeddings import entry_name, seal, unseal
+from pipeline.encoder import TextActor
+from pipeline.engine_port import EngineSpec, load_engine, load_texts, texts_asked
+from pipeline.records import Prompt
+from pipeline.store import Store
+from tests.pipeline.sample_assets import open_store, sample_task
+from tests.pipeline.test_embeddings import spec
+
+DIGEST = spec().guidance_digest
+
+
+class FakeTexts:
+    """Joins the texts; keeps the batches, and waits for the gate before each."""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        self.batches: list[list[tuple[str, ...]]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def encode(self, batch: Sequence[Sequence[str]]) -> list[bytes]:
+        self.batches.append([tuple(texts) for texts in batch])
+        assert self.gate.wait(20)
+        if any("unembeddable" in text for texts in batch for text in texts):
+            raise ValueError("no such word")
+        return ["|".join(texts).encode() for texts in batch]
+
+
+def serve(store: Store, story: Callable[[TextActor, FakeTexts], Awaitable[None]]) -> FakeTexts:
+    """Tells a story to a fresh actor."""
+    engine = FakeTexts(spec())
+
+    async def run() -> None:
+        await story(TextActor(lambda _: engine, spec(), store), engine)
+
+    asyncio.run(run())
+    return engine
+
+
+def entry(store: Store, *texts: str) -> bytes | None:
+    return unseal(store.read_embedding(entry_name(DIGEST, texts)))
+
+
+def test_what_waits_together_is_embedded_together_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder_module, "BATCH", 3)
+    store = open_store(str(tmp_path))
+
+    async def story(actor: TextActor, engine: FakeTexts) -> None:
+        assert await actor.load() == os.getpid()
+        engine.gate.clear()
+        first = asyncio.create_task(actor.embed(("", "a")))
+        while not engine.batches:
+            await asyncio.sleep(0.001)
+        others = [asyncio.create_task(actor.embed(("", c))) for c in "bcdbe"]
+        await asyncio.sleep(0.01)
+        engine.gate.set()
+        await asyncio.gather(first, *others)
+        await actor.embed(("", "c"))
+
+    engine = serve(store, story)
+    assert engine.batches[0] == [("", "a")]
+    assert engine.batches[1] == [("", "b"), ("", "c"), ("", "d")]
+    assert engine.batches[2:] == [[("", "e")]]
+    assert [entry(store, "", c) for c in "abcde"] == [f"|{c}".encode() for c in "abcde"]
+
+
+def test_a_damaged_entry_is_made_again(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    name = entry_name(DIGEST, ("", "a"))
+
+    async def story(actor: TextActor, engine: FakeTexts) -> None:
+        for damaged in (b"", b"junk", seal(b"|a")[:-1]):
+            store.write_embedding(name, damaged)
+            await actor.embed(("", "a"))
+            assert entry(store, "", "a") == b"|a"
+
+    assert len(serve(store, story).batches) == 3
+
+
+def test_a_text_that_fails_may_be_asked_for_again(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+
+    async def story(actor: TextActor, engine: FakeTexts) -> None:
+        for _ in range(2):
+            with pytest.raises(ValueError, match="no such word"):
+                await actor.embed(("", "unembeddable"))
+        await actor.embed(("", "fine"))
+
+    serve(store, story)
+    assert entry(store, "", "fine") == b"|fine"
+
+
+def test_an_encoder_that_fails_to_load_fails_the_call() -> None:
+    def refuse(_: EngineSpec) -> FakeTexts:
+        raise ValueError("cannot be read")
+
+    async def ask() -> None:
+        actor = TextActor(refuse, spec(), SimpleNamespace())  # pyright: ignore[reportArgumentType]
+        for _ in range(2):
+            with pytest.raises(ValueError, match="cannot be read"):
+                await actor.load()
+
+    asyncio.run(ask())
+
+
+def real_spec(weights: Path, *, has_text_encoder: bool) -> EngineSpec:
+    return EngineSpec(
+        recipe=dict(spec().recipe),
+        guidance=str(weights),
+        guidance_digest=files.digest(weights),
+        num_slots=1,
+        num_threads=1,
+        has_text_encoder=has_text_encoder,
+    )
+
+
+def test_real_texts_arrive_in_the_request_to_the_bit(tiny_weights: Path) -> None:
+    ours = real_spec(tiny_weights, has_text_encoder=False)
+    prompt = sample_task(1, prompt="a red ball").prompt
+    other = sample_task(2, prompt="a blue ball").prompt
+    texts = load_texts(ours)
+    both = texts.encode([texts_asked(ours, prompt), texts_asked(ours, other)])
+    expected = TextEncoder.load(tiny_weights, device="cpu").encode(list(texts_asked(ours, other)))
+    assert torch.equal(load(both[1])["text"], expected)
+    engine = load_engine(ours)
+    request = engine.request(key="k", prompt="", negative_prompt="", seed=1, text=both[1])
+    assert torch.equal(request.text, expected)
+    gang = engine.new_gang()
+    gang.add(request)
+    gang.step()
+    with pytest.raises(ValueError, match="loaded without its text encoder"):
+        engine.new_gang().add(
+            engine.request(key="k", prompt="", negative_prompt="", seed=1, text=None)
+        )
+
+
+class FakeHandle:
+    """A Ray handle whose entries are bad for some calls."""
+
+    def __init__(self, store: Store, num_bad: int) -> None:
+        self._store = store
+        self._num_bad = num_bad
+        self.embed = SimpleNamespace(remote=self._embed)
+
+    async def _embed(self, texts: Sequence[str]) -> None:
+        self._num_bad -= 1
+        data = b"junk" if self._num_bad >= 0 else seal(b"sound")
+        self._store.write_embedding(entry_name(DIGEST, texts), data)
+
+
+def embedded(store: Store, num_bad: int, prompt: Prompt) -> bytes:
+    handle: Any = FakeHandle(store, num_bad)
+    actor = OptimizationActor(lambda _: pytest.fail("loaded"), spec(), store, handle)
+    return asyncio.run(actor._embedded(prompt))
+
+
+def test_an_actor_asks_again_for_a_damaged_entry_but_not_for_ever(tmp_path: Path) -> None:
+    store, prompt = open_store(str(tmp_path)), sample_task(1).prompt
+    assert embedded(store, 2, prompt) == b"sound"
+    with pytest.raises(OSError, match=r"_embeddings/[0-9a-f]{32} is damaged or gone"):
+        embedded(store, 3, prompt)
