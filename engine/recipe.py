@@ -37,7 +37,7 @@ class Recipe:
     summary: str
     """One line for people."""
     guidance: str
-    """The diffusion model it is tuned for: `primitives`, a hub id or a directory."""
+    """The diffusion model it is tuned for: `primitives`, a hub id, a directory or a URL."""
     iterations: int
     views: int
     """Views of each scene a step."""

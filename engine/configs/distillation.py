@@ -1,6 +1,6 @@
 """Distillation: how the diffusion model is asked. Conventions as in `engine.recipe`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from engine.configs.common import Span, check
@@ -63,7 +63,7 @@ class DistillationConfig:
     (section 3.2); overhead stays overhead. none: no words."""
     perp_neg: bool = False
     """Whether the other views' prompts are denied (Perp-Neg), at twice the model's evaluations."""
-    perp_neg_weights: PerpNegConfig = PerpNegConfig()
+    perp_neg_weights: PerpNegConfig = field(default_factory=PerpNegConfig)
 
     def __post_init__(self) -> None:
         check(0 < self.t_min < min(self.t_max), self, "0 < t_min < t_max")

@@ -75,8 +75,10 @@ def test_a_sweep_leaves_a_row_and_a_sheet_for_each_variation(
     model = write_tiny_pipeline(tmp_path / "model")
     out = tmp_path / "out"
     sweep.main(
-        ["--recipe", "smoke", "--guidance", str(model), "--prompts", "2", "--out", str(out)]
-        + ["--vary", "iterations=2 views=2"]
+        [
+            *("--recipe", "smoke", "--guidance", str(model), "--prompts", "2"),
+            *("--vary", "iterations=2 views=2", "--out", str(out)),
+        ]
     )
     rows = [json.loads(line) for line in (out / "sweep.jsonl").read_text().splitlines()]
     assert [row["variation"] for row in rows] == ["as it is", "iterations=2 views=2"]
