@@ -100,7 +100,7 @@ def _build(cls: Any, data: Mapping[str, Any]) -> Any:
     if unknown:
         raise ValueError(
             f"{cls.__name__}: unknown setting {', '.join(unknown)}; "
-            "the recipe was written by another version of dreambatch"
+            "it is mistyped, or written by another version of dreambatch"
         )
     missing = sorted(
         f.name
@@ -110,7 +110,7 @@ def _build(cls: Any, data: Mapping[str, Any]) -> Any:
     if missing:
         raise ValueError(
             f"{cls.__name__}: missing setting {', '.join(missing)}; "
-            "the recipe was written by another version of dreambatch"
+            "it is mistyped, or written by another version of dreambatch"
         )
     return cls(
         **{key: _value(hints[key], value, f"{cls.__name__}.{key}") for key, value in data.items()}

@@ -24,7 +24,7 @@ def measure(
     chosen = recipe_named(recipe)
     if guidance is not None:
         chosen = dataclasses.replace(chosen, guidance=guidance)
-    check_weights(chosen.guidance)
+    chosen = dataclasses.replace(chosen, guidance=str(check_weights(chosen.guidance)))
     try:
         config = BenchmarkConfig(
             recipe=chosen,

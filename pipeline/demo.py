@@ -1,8 +1,9 @@
 """The manifest of the demonstration: four prompts that the embedded world has never seen.
 
-Their combinations of kind and colours belong to the `dev` split of `engine.primitives.splits`: no
-guidance model of this world is trained on them. Each looks different from every side. `collection`
-is there to show that other columns are carried into the dataset. After a change here:
+Their combinations of kind and colours belong to the `dev` split of `engine.primitives.splits`, on
+which no guidance model of this world is trained; the packaged one, made under an earlier split, has
+not seen them either. Each looks different from every side. `collection` is there to show that other
+columns are carried into the dataset. After a change here:
 
     python -m pipeline.demo
 """
@@ -16,9 +17,9 @@ PATH = Path(__file__).parent / "examples" / "demo.parquet"
 """The manifest as the package brings it."""
 
 _ROWS = (
-    {"prompt_id": "car", "prompt": "a red car with black wheels", "collection": "vehicles"},
-    {"prompt_id": "lamp", "prompt": "a blue lamp with orange stand", "collection": "furniture"},
-    {"prompt_id": "chair", "prompt": "a green chair with red legs", "collection": "furniture"},
+    {"prompt_id": "car", "prompt": "a red car with blue wheels", "collection": "vehicles"},
+    {"prompt_id": "lamp", "prompt": "a blue lamp with purple stand", "collection": "furniture"},
+    {"prompt_id": "chair", "prompt": "a green chair with blue legs", "collection": "furniture"},
     {"prompt_id": "duck", "prompt": "a yellow duck with green beak", "collection": "animals"},
 )
 

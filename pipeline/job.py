@@ -78,6 +78,7 @@ def prepare(settings: RunSettings, *, has_gpus: Callable[[], bool]) -> Job:
         rows,
         recipes={name: recipe.digest() for name, recipe in choice.recipes.items()},
         default_recipe=choice.default,
+        unfit=_unfit(settings, choice),
         guidance=weights.guidance,
         guidance_digest=weights.digest,
         committed=committed,
@@ -97,6 +98,19 @@ def prepare(settings: RunSettings, *, has_gpus: Callable[[], bool]) -> Job:
         histories=histories,
         earlier=earlier,
     )
+
+
+def _unfit(settings: RunSettings, choice: Choice) -> dict[str, str]:
+    """Recipes for another diffusion model than the run's; none where the user named one for all."""
+    if settings.guidance is not None:
+        return {}
+    ours = choice.recipes[choice.default].guidance
+    return {
+        name: f"recipe {name!r} is for the model {recipe.guidance!r}, this run has {ours!r}: "
+        "make it in a run of its own, or name one --guidance for all"
+        for name, recipe in choice.recipes.items()
+        if recipe.guidance != ours
+    }
 
 
 def read_rows(url: str, *, limit: int | None, strict: bool) -> list[Prompt | Rejection]:

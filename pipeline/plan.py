@@ -14,6 +14,7 @@ import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from pipeline.records import Prompt, Rejection, Task
 
@@ -62,6 +63,7 @@ def make_plan(
     default_recipe: str,
     guidance: str,
     guidance_digest: str,
+    unfit: Mapping[str, str] = MappingProxyType({}),
     committed: Set[str] = frozenset(),
     quarantined: Set[str] = frozenset(),
 ) -> Plan:
@@ -71,6 +73,7 @@ def make_plan(
         prompts: what `manifest.read` yields.
         recipes: recipe name -> `Recipe.digest()`, of every recipe that a row may name.
         default_recipe: for rows that name none; a key of `recipes`.
+        unfit: recipe name -> why no row of this run can have it.
         guidance, guidance_digest: what the run was told, and the digest of those weights.
         committed, quarantined: sets of asset ids; an id in both counts as committed.
 
@@ -87,6 +90,9 @@ def make_plan(
         if recipe not in recipes:
             known = ", ".join(sorted(recipes))
             rejections.append(_reject(item, f"unknown recipe {recipe!r}: expected one of {known}"))
+            continue
+        if recipe in unfit:
+            rejections.append(_reject(item, unfit[recipe]))
             continue
         task = _task(item, recipe, recipes[recipe], guidance, guidance_digest)
         first = requests.setdefault(task.asset_id, task)

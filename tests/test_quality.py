@@ -81,7 +81,7 @@ def test_the_demo_s_objects_are_what_their_prompts_say() -> None:
     recipe = recipes.get("primitives_cpu")
     guidance = PixelGuidance.load(files.resolve(recipe.guidance), device="cpu")
     gang = Gang(recipe, guidance, num_slots=1)
-    wanted = {"car": "a red car with black wheels", "chair": "a green chair with red legs"}
+    wanted = {"car": "a red car with blue wheels", "chair": "a green chair with blue legs"}
     assert set(wanted.values()) <= set(demo.table()["prompt"].to_pylist())
     requests = [
         SceneRequest(key=kind, prompt=prompt, seed=manifest.default_seed(prompt))

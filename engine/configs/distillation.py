@@ -69,8 +69,8 @@ class DistillationConfig:
         check(0 < self.t_min < min(self.t_max), self, "0 < t_min < t_max")
         check(max(self.t_max) < 1, self, "t_max below 1")
         check(self.clamp >= 0, self, "a clamp of 0 (off) or more")
-        is_viewed = self.prompt_views != "none"
-        check(is_viewed or not self.perp_neg, self, "view prompts where perp_neg denies views")
+        is_blended = self.prompt_views == "interpolated"
+        check(is_blended or not self.perp_neg, self, "interpolated prompt_views under perp_neg")
         choices = (
             ("form", _Form),
             ("weighting", _Weighting),

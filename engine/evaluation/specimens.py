@@ -51,7 +51,7 @@ def claim(recipe: Recipe, specs: Sequence[Spec], out: Path) -> None:
     path = out / "run.json"
     (out / "scenes").mkdir(parents=True, exist_ok=True)
     if not path.is_file():
-        path.write_text(json.dumps(mine, indent=1) + "\n")
+        _write_whole(path, json.dumps(mine, indent=1) + "\n")
         return
     other = json.loads(path.read_text())
     for name in ("recipe_digest", "guidance_digest", "prompts"):
@@ -104,6 +104,13 @@ def _optimise(gang: Gang, requests: list[SceneRequest], folder: Path) -> None:
             )
 
 
+def _write_whole(path: Path, text: str) -> None:
+    """A killed run leaves no half of it: the file says that something is done."""
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    part.replace(path)
+
+
 def _write(folder: Path, finished: FinishedScene) -> None:
     facts = {
         "prompt": finished.prompt,
@@ -113,7 +120,7 @@ def _write(folder: Path, finished: FinishedScene) -> None:
         "seconds": round(finished.seconds, 3),
     }
     (folder / f"{finished.key}.safetensors").write_bytes(finished.scene.to_bytes())
-    (folder / f"{finished.key}.json").write_text(json.dumps(facts) + "\n")
+    _write_whole(folder / f"{finished.key}.json", json.dumps(facts) + "\n")
 
 
 def _read(folder: Path, key: str, spec: Spec, seed: int, device: torch.device) -> Specimen:

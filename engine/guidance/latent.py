@@ -62,7 +62,7 @@ class LatentGuidance(Denoiser):
         path, device = Path(path), torch.device(device)
         files.check(path, space="latent")
         stored = stored_dtype(device, dtype)
-        texts = TextEncoder.load(path, device=device, dtype=stored) if with_texts else None
+        texts = TextEncoder.load(path, device=device, dtype=dtype) if with_texts else None
         vae = AutoencoderKL.from_pretrained(
             path / "vae", torch_dtype=stored, low_cpu_mem_usage=False, use_safetensors=True
         )

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engine.guidance import files
-from engine.guidance.denoiser import Denoiser, load_unet, stored_dtype
+from engine.guidance.denoiser import Denoiser, load_unet
 from engine.guidance.texts import TextEncoder
 
 
@@ -34,8 +34,7 @@ class PixelGuidance(Denoiser):
         """
         path, device = Path(path), torch.device(device)
         files.check(path, space="pixel")
-        stored = stored_dtype(device, dtype)
-        texts = TextEncoder.load(path, device=device, dtype=stored) if with_texts else None
+        texts = TextEncoder.load(path, device=device, dtype=dtype) if with_texts else None
         guidance = cls(
             load_unet(path, device, dtype),
             DDPMScheduler.from_pretrained(path / "scheduler"),

@@ -82,7 +82,8 @@ BASES: tuple[str, ...] = ("cube", "cylinder")
 """Solids with a flat top, on which another can stand."""
 
 RELATIONS: tuple[str, ...] = ("on", "next to")
-"""The first solid on the second; the first at the left (+Y) of the second."""
+"""The first solid on the second; the first at the +Y side of the second, which is the left of the
+scene itself and the right of who sees its front."""
 
 COUNTS: Mapping[int, str] = {2: "two", 3: "three", 4: "four"}
 """How many equal solids stand in a row along Y."""

@@ -4,6 +4,7 @@ A scene's split follows from a hash of its caption, so it never moves. Free of t
 """
 
 import hashlib
+import math
 import random
 from collections import Counter
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ ONE_PIECE_WEIGHT = 2.0
 _SALT = "dreambatch primitives 2"
 _TEST_SHARE = 0.27
 _DEV_SHARE = 0.08
+_LEAST = 2.0**-54
 
 
 def _share(text: str) -> float:
@@ -87,12 +89,13 @@ def probabilities(name: Split | None) -> tuple[float, ...]:
 def choose(name: Split, count: int, seed: int) -> list[Spec]:
     """`count` different scenes of a split, drawn as often as the training pictures are.
 
-    Efraimidis and Spirakis' weighted sampling without replacement: the largest u^(1/w) win.
+    Efraimidis and Spirakis' weighted sampling without replacement: the largest log(u) / w win.
     """
     chosen, weights = specs_of(name), probabilities(name)
     if not 1 <= count <= len(chosen):
         raise ValueError(f"{name} split: expected 1 to {len(chosen)} scenes, got {count}")
     draw = random.Random(seed)
-    keys = [draw.random() ** (1.0 / weight) for weight in weights]
+    # As powers, u^(1/w), the keys of rare scenes would all be 0.
+    keys = [math.log(draw.random() or _LEAST) / weight for weight in weights]
     order = sorted(range(len(chosen)), key=lambda index: -keys[index])
     return [chosen[index] for index in order[:count]]

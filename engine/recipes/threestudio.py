@@ -87,7 +87,7 @@ def threestudio_if() -> Recipe:
             light_distance=(0.8, 1.5),
             light_spread=1.0,
         ),
-        march=MarchConfig(num_samples=128, num_bins=512, grid_size=32),
+        march=MarchConfig(num_samples=128, num_bins=512, grid_size=32, region="cube"),
         background=_BACKGROUND,
         distillation=DistillationConfig(
             scale=20.0,

@@ -22,7 +22,12 @@ from engine.configs.shading import ShadingConfig
 from engine.recipe import Recipe
 
 EXAMPLES = {
-    field.kind: replace(recipes.get("smoke"), field=field)
+    field.kind: replace(
+        recipes.get("smoke"),
+        field=field,
+        # Perp-Neg, which a test switches on, wants them blended.
+        distillation=DistillationConfig(prompt_views="interpolated"),
+    )
     for field in (DenseGridConfig(), HashGridConfig(), MipMlpConfig())
 }
 """A whole recipe for each kind of field."""

@@ -204,7 +204,9 @@ def test_denied_texts_push_across_what_is_asked_for(
     form: Literal["interpolate", "extrapolate"],
     weighting: Literal["sigma_squared", "uniform"],
 ) -> None:
-    config = replace(CONFIG, form=form, weighting=weighting, perp_neg=True)
+    config = replace(
+        CONFIG, form=form, weighting=weighting, perp_neg=True, prompt_views="interpolated"
+    )
     guidance = CoupledGuidance()
     x = torch.rand(2, 2, 3, 2, 2, dtype=torch.double) * 2 - 1
     text, negative = torch.rand(2, 2, 2, 3, 4, dtype=torch.double)

@@ -1,6 +1,7 @@
 """What a gang asks its model with: one text a view, a blend of them, and what is denied."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -52,7 +53,7 @@ def test_blended_texts_go_by_the_cameras() -> None:
 
 
 def test_denied_texts_go_by_the_cameras() -> None:
-    (_, text, *others), views = asked(asking(perp_neg=True))
+    (_, text, *others), views = asked(asking(perp_neg=True, prompt_views="interpolated"))
     assert torch.equal(text, embedded([VIEWS[k] for k in views.word[0].tolist()]))
     words, _ = directions.denied(
         views.azimuth_deg, views.elevation_deg, DistillationConfig().perp_neg_weights
@@ -114,6 +115,7 @@ def test_a_clamp_below_0_is_refused() -> None:
         DistillationConfig(clamp=-0.1)
 
 
-def test_words_are_needed_where_views_are_denied() -> None:
-    with pytest.raises(ValueError, match="DistillationConfig: expected view prompts where"):
-        DistillationConfig(prompt_views="none", perp_neg=True)
+@pytest.mark.parametrize("prompt_views", ["none", "nearest"])
+def test_blended_words_are_needed_where_views_are_denied(prompt_views: Any) -> None:
+    with pytest.raises(ValueError, match="expected interpolated prompt_views under perp_neg"):
+        DistillationConfig(prompt_views=prompt_views, perp_neg=True)

@@ -93,6 +93,21 @@ def test_strict_stops_at_a_rejected_row(here: RunSettings) -> None:
     assert not Path(here.output + "2").exists()
 
 
+def test_a_row_cannot_have_a_recipe_for_another_model_unless_one_is_named_for_all(
+    here: RunSettings,
+) -> None:
+    write_manifest(Path(here.manifest), ["a ball", "a cube"], recipe=[None, "dreamfusion_if"])
+    named = prepare(here, has_gpus=never).plan
+    assert (len(named.tasks), named.rejections) == (2, [])
+    plan = prepare(but(here, guidance=None, output=here.output + "2"), has_gpus=never).plan
+    assert [task.prompt.prompt for task in plan.tasks] == ["a ball"]
+    (rejection,) = plan.rejections
+    assert rejection.row == 1
+    assert (
+        "is for the model 'DeepFloyd/IF-I-XL-v1.0', this run has 'primitives'" in rejection.reason
+    )
+
+
 def test_strict_stops_at_an_unknown_recipe_of_a_row(here: RunSettings) -> None:
     write_manifest(Path(here.manifest), ["a ball", "a cube"], recipe=[None, "smokey"])
     assert len(prepare(here, has_gpus=never).plan.tasks) == 1

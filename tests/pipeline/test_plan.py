@@ -152,6 +152,12 @@ def test_a_row_with_an_unknown_recipe_is_rejected() -> None:
     ]
 
 
+def test_a_row_whose_recipe_does_not_fit_the_run_is_rejected_with_the_reason() -> None:
+    found = make([prompt(0, recipe="coarse"), prompt(1)], unfit={"coarse": "for another model"})
+    assert [task.prompt.row for task in found.tasks] == [1]
+    assert [(r.row, r.reason) for r in found.rejections] == [(0, "for another model")]
+
+
 def test_two_rows_that_ask_for_one_asset_are_one_task() -> None:
     found = make([prompt(0), prompt(1, recipe="fine"), prompt(2, recipe="coarse")])
     assert [task.prompt.row for task in found.tasks] == [0, 2]

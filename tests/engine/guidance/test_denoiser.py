@@ -83,7 +83,13 @@ def test_the_gradient_is_the_paper_s(
     weighting: Literal["sigma_squared", "uniform"],
     perp_neg: bool,
 ) -> None:
-    config = DistillationConfig(scale=5.0, form=form, weighting=weighting, perp_neg=perp_neg)
+    config = DistillationConfig(
+        scale=5.0,
+        form=form,
+        weighting=weighting,
+        prompt_views="interpolated",
+        perp_neg=perp_neg,
+    )
     size = CHANNELS * SIDE**2
     mix = torch.randn(size, size) / 4
     scheduler = DDPMScheduler(

@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 import math
 from collections import Counter
 
@@ -120,3 +121,14 @@ def test_a_choice_of_none_or_too_many_is_refused(count: int) -> None:
 
 def test_every_geometry_is_in_the_test_split() -> None:
     assert {spec.geometry for spec in specs_of("test")} == set(geometries())
+
+
+def test_the_rarest_scenes_are_drawn_too_and_not_in_the_order_of_the_grammar() -> None:
+    whole = specs_of("dev")
+    chosen = choose("dev", len(whole), seed=3)
+    assert set(chosen) == set(whole)
+    places = {spec: place for place, spec in enumerate(whole)}
+    last = [places[spec] for spec in chosen[-200:]]
+    # By chance half of the neighbours stand in the grammar's order.
+    rising = sum(a < b for a, b in itertools.pairwise(last))
+    assert 60 < rising < 140
