@@ -308,7 +308,7 @@ def test_an_unknown_setting_is_named() -> None:
     data["march"]["step_size"] = 0.1
     data["march"]["jump"] = True
     with pytest.raises(
-        ValueError, match=r"MarchConfig: unknown setting jump, step_size; the recipe"
+        ValueError, match=r"MarchConfig: unknown setting jump, step_size; it is mistyped"
     ):
         Recipe.from_dict(data)
 
