@@ -8,7 +8,6 @@ beside the field's under names that begin with `PREFIX`: `background.w<k>` S I O
 Axes: S scenes, V views, R = V h w rays of a scene.
 """
 
-import math
 from itertools import pairwise
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from engine.configs.background import BackgroundConfig
 from engine.fields import Parameters
+from engine.fields.field import he_uniform
 from engine.philox import Purpose, uniform
 
 PREFIX = "background."
@@ -29,9 +29,9 @@ def initial(config: BackgroundConfig, seed: Int[Tensor, "S"]) -> Parameters:
     widths = [6 * config.num_frequencies, *[config.width] * (config.num_layers - 1), 3]
     parameters = {}
     for k, (inputs, outputs) in enumerate(pairwise(widths)):
-        u = uniform(seed, torch.full_like(seed, k), Purpose.ENVIRONMENT, (inputs, outputs))
-        is_last = k == config.num_layers - 1
-        weights = torch.zeros_like(u) if is_last else (2 * u - 1) * math.sqrt(6 / inputs)
+        weights = he_uniform(seed, k, (inputs, outputs), Purpose.ENVIRONMENT)
+        if k == config.num_layers - 1:
+            weights = torch.zeros_like(weights)
         parameters[f"{PREFIX}w{k}"] = weights
         parameters[f"{PREFIX}b{k}"] = torch.zeros(len(seed), 1, outputs, device=seed.device)
     return parameters

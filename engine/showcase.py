@@ -12,6 +12,7 @@ import dataclasses
 import json
 import platform
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -27,13 +28,19 @@ from engine.recipe import Recipe
 
 def optimise(gang: Gang, requests: list[SceneRequest]) -> list[FinishedScene]:
     """Runs requests through the gang's slots until all are done."""
-    waiting, finished = list(requests), []
-    while len(finished) < len(requests):
+    return list(finishing(gang, requests))
+
+
+def finishing(gang: Gang, requests: list[SceneRequest]) -> Iterator[FinishedScene]:
+    """The same, each scene as soon as it is done."""
+    waiting, num_done = list(requests), 0
+    while num_done < len(requests):
         while waiting and gang.num_free:
             gang.add(waiting.pop(0))
         gang.step()
-        finished += gang.take_finished()
-    return finished
+        for scene in gang.take_finished():
+            num_done += 1
+            yield scene
 
 
 def measured(scene: FinishedScene, asset: Asset, export_seconds: float) -> dict[str, object]:

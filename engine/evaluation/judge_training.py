@@ -11,7 +11,6 @@ Another caption of the own scene is no mistake and is left out. A textureless pi
 the last alone: it cannot know its colours.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from engine.evaluation.judge import Judge
 from engine.evaluation.judge_captions import CaptionTable
 from engine.evaluation.judge_pictures import degrade
+from engine.schedules import ramped_decay, warmed_cosine
 
 LOSSES = ("caption", "picture", "geometry")
 
@@ -100,8 +100,7 @@ def contrast(
 
 def learning_rate(config: StepConfig, step: int, progress: float) -> float:
     """Linear warm-up over steps times a half cosine over the share of time that has gone."""
-    cosine = 0.5 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
-    return config.lr * cosine * min(1.0, (step + 1) / max(config.warm_up, 1))
+    return warmed_cosine(config.lr, 0.0, warm_up=config.warm_up, step=step, progress=progress)
 
 
 def _groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
@@ -162,7 +161,7 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self._weights, self.config.clip_norm, foreach=True)
         self._optimiser.step()
         self.steps += 1
-        decay = min(self.config.ema_decay, (1.0 + self.steps) / (10.0 + self.steps))
+        decay = ramped_decay(self.config.ema_decay, self.steps)
         with torch.no_grad():
             _foreach._foreach_lerp_(self._means, self._weights, 1.0 - decay)
 

@@ -19,6 +19,7 @@ from engine.primitives.captions import caption
 from engine.primitives.grammar import Spec
 from engine.recipe import Recipe
 from engine.scene import Scene
+from engine.showcase import finishing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,17 +92,9 @@ def make(
 
 def _optimise(gang: Gang, requests: list[SceneRequest], folder: Path) -> None:
     """Runs the requests through the gang's slots and writes each scene when it is done."""
-    waiting, num_done = list(requests), 0
-    while num_done < len(requests):
-        while waiting and gang.num_free:
-            gang.add(waiting.pop(0))
-        gang.step()
-        for finished in gang.take_finished():
-            _write(folder, finished)
-            num_done += 1
-            print(
-                f"{num_done} of {len(requests)}: {finished.prompt}, {finished.status}", flush=True
-            )
+    for number, finished in enumerate(finishing(gang, requests), start=1):
+        _write(folder, finished)
+        print(f"{number} of {len(requests)}: {finished.prompt}, {finished.status}", flush=True)
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -22,7 +22,7 @@ from engine.evaluation.judge_networks import JUDGES, JudgeConfig
 from engine.evaluation.judge_training import Lessons, StepConfig, Trainer, learning_rate
 from engine.primitives.captions import colourless_forms, forms, vocabulary
 from engine.primitives.grammar import geometries, specs
-from engine.primitives.pictures import Pictures, render_pictures
+from engine.primitives.pictures import Pictures, render_in_batches
 from engine.primitives.splits import Split
 
 log = logging.getLogger("engine.evaluation.train_judges")
@@ -72,27 +72,11 @@ class TrainConfig:
 
 def _render(config: TrainConfig, count: int, seed: int, split: Split | None) -> Pictures:
     started = time.monotonic()
-    parts = [
-        render_pictures(
-            min(_RENDER_BATCH, count - first),
-            seed + first // _RENDER_BATCH,
-            config.device,
-            split=split,
-            size=config.size,
-        )
-        for first in range(0, count, _RENDER_BATCH)
-    ]
+    pictures = render_in_batches(count, _RENDER_BATCH, seed, config.device, split, config.size)
     log.info(
         "rendered %d pictures (%s) in %.1f s", count, split or "all", time.monotonic() - started
     )
-    return Pictures(
-        rgba=torch.cat([part.rgba for part in parts]),
-        captions=[text for part in parts for text in part.captions],
-        specs=[spec for part in parts for spec in part.specs],
-        azimuth_deg=torch.cat([part.azimuth_deg for part in parts]),
-        elevation_deg=torch.cat([part.elevation_deg for part in parts]),
-        is_textureless=torch.cat([part.is_textureless for part in parts]),
-    )
+    return pictures
 
 
 def _prepare(config: TrainConfig) -> Lessons:

@@ -12,12 +12,15 @@ albedo  reflected part of the light, in [0, 1]  S P 3
 normal  -grad sigma / |grad sigma|, outward     S P 3
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from engine.philox import Purpose, uniform
 
 Parameters = dict[str, Tensor]
 
@@ -93,3 +96,15 @@ def bounded_exp(raw: Float[Tensor, "*p"]) -> Float[Tensor, "*p"]:
 def outward(gradient: Float[Tensor, "*p 3"]) -> Float[Tensor, "*p 3"]:
     """Unit normals against the gradient of density; 0 where density is flat."""
     return -gradient / torch.sqrt(gradient.square().sum(-1, keepdim=True) + 1e-12)
+
+
+def he_uniform(
+    seed: Int[Tensor, "S"],
+    index: int,
+    shape: tuple[int, ...],
+    purpose: Purpose = Purpose.INITIAL,
+) -> Float[Tensor, "S ..."]:
+    """Initial weights, U(-a, a) with a = sqrt(6 / inputs) (He et al., arXiv 1502.01852), for
+    matrices whose last axes are inputs and outputs; a draw of its own for each index."""
+    u = uniform(seed, torch.full_like(seed, index), purpose, shape)
+    return (2.0 * u - 1.0) * math.sqrt(6.0 / shape[-2])

@@ -17,7 +17,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.configs.fields import HashGridConfig
-from engine.fields.field import Parameters, Samples, blob, bounded_exp, gaussian_blob
+from engine.fields.field import (
+    Parameters,
+    Samples,
+    blob,
+    bounded_exp,
+    gaussian_blob,
+    he_uniform,
+)
 from engine.fields.normals import with_normals
 from engine.philox import Purpose, uniform
 
@@ -48,11 +55,10 @@ class HashGrid:
         table_shape = (c.num_levels, 2**c.log2_size, c.features)
         zero = torch.zeros_like(seed)
         tables = uniform(seed, zero, Purpose.INITIAL, table_shape) * 2e-4 - 1e-4
-        weights = uniform(seed, zero + 1, Purpose.INITIAL, (width, c.hidden)) * 2 - 1
         blank = torch.zeros(len(seed), 1, device=seed.device)
         return {
             "tables": tables,
-            "w0": weights * math.sqrt(6 / width),
+            "w0": he_uniform(seed, 1, (width, c.hidden)),
             "b0": blank[..., None].repeat(1, 1, c.hidden),
             "w1": blank[..., None].repeat(1, c.hidden, 4),
             "b1": blank[..., None].repeat(1, 1, 4),

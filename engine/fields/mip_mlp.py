@@ -9,7 +9,6 @@ Parameters, with L frequencies, B blocks and H units: `w_in` S 6L H, `b_in` S 1 
 `w_out` S H 4, `b_out` S 1 4 with outputs (raw density, 3 raw colours).
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -18,9 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.configs.fields import MipMlpConfig
-from engine.fields.field import Parameters, Samples, bounded_exp, gaussian_blob
+from engine.fields.field import Parameters, Samples, bounded_exp, gaussian_blob, he_uniform
 from engine.fields.normals import with_normals
-from engine.philox import Purpose, uniform
 
 
 @dataclass(frozen=True)
@@ -40,11 +38,11 @@ class MipMlp:
         blank = torch.zeros(len(seed), 1, 1, 1, device=seed.device)
         biases = blank.repeat(1, c.num_blocks, 1, c.width)
         return {
-            "w_in": _he_uniform(seed, 0, (6 * c.num_frequencies, c.width)),
+            "w_in": he_uniform(seed, 0, (6 * c.num_frequencies, c.width)),
             "b_in": blank[:, 0].repeat(1, 1, c.width),
-            "w1": _he_uniform(seed, 1, (c.num_blocks, c.width, c.width)),
+            "w1": he_uniform(seed, 1, (c.num_blocks, c.width, c.width)),
             "b1": biases,
-            "w2": _he_uniform(seed, 2, (c.num_blocks, c.width, c.width)),
+            "w2": he_uniform(seed, 2, (c.num_blocks, c.width, c.width)),
             "b2": biases.clone(),
             "gain": blank.repeat(1, c.num_blocks - 1, 1, c.width) + 1.0,
             "shift": blank.repeat(1, c.num_blocks - 1, 1, c.width),
@@ -116,11 +114,3 @@ def encode(
     kept = torch.exp(-0.5 * (scale * blur[:, None]).square())[:, None, :, None]
     phase = x[:, :, None] * scale[:, None]
     return torch.cat([(phase.sin() * kept).flatten(2), (phase.cos() * kept).flatten(2)], dim=-1)
-
-
-def _he_uniform(
-    seed: Int[Tensor, "S"], index: int, shape: tuple[int, ...]
-) -> Float[Tensor, "S ..."]:
-    """U(-a, a) with a = sqrt(6 / inputs), a draw of its own for each index."""
-    u = uniform(seed, torch.full_like(seed, index), Purpose.INITIAL, shape)
-    return (2.0 * u - 1.0) * math.sqrt(6.0 / shape[-2])

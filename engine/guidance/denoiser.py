@@ -59,10 +59,7 @@ class Denoiser:
 
     def compile(self) -> None:
         """Compiles the U-Net: a minute before its first answer for each number of pictures."""
-        # A first convolution from few channels makes the compiler give up channels-last for all.
-        self._unet = torch.compile(
-            self._unet, options={"force_layout_optimization": self.device.type == "cuda"}
-        )
+        self._unet = compiled(self._unet, self.device)
 
     def encode(self, prompts: list[str]) -> Float[Tensor, "B T D"]:
         """The prompts' embeddings. Raises ValueError where no text encoder was loaded."""
@@ -104,6 +101,15 @@ class Denoiser:
             seconds[self.dtype] = time.perf_counter() - start
         self._unet = exact
         return min(seconds, key=lambda dtype: seconds[dtype])
+
+
+def compiled(unet: Any, device: torch.device) -> Any:
+    """The U-Net compiled, channels-last throughout on a GPU.
+
+    Unforced, a first convolution from few channels makes the compiler give that up for all, and
+    every other convolution then converts its operands: a fifth of a training step.
+    """
+    return torch.compile(unet, options={"force_layout_optimization": device.type == "cuda"})
 
 
 def load_unet(path: Any, device: torch.device, dtype: torch.dtype | None) -> UNet2DConditionModel:

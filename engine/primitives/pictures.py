@@ -253,3 +253,26 @@ def render_pictures(
     Rendered at `size` x `size` pixels, scenes as often as `splits.probabilities` says.
     """
     return render(sample_draws(count, seed, device, split, size), split)
+
+
+def render_in_batches(
+    count: int,
+    batch: int,
+    seed: int,
+    device: torch.device | str,
+    split: Split | None = "train",
+    size: int = SIZE,
+) -> Pictures:
+    """`count` random pictures of a split, `batch` at a time; batch k has the seed `seed` + k."""
+    parts = [
+        render_pictures(min(batch, count - first), seed + first // batch, device, split, size)
+        for first in range(0, count, batch)
+    ]
+    return Pictures(
+        rgba=torch.cat([part.rgba for part in parts]),
+        captions=[text for part in parts for text in part.captions],
+        specs=[spec for part in parts for spec in part.specs],
+        azimuth_deg=torch.cat([part.azimuth_deg for part in parts]),
+        elevation_deg=torch.cat([part.elevation_deg for part in parts]),
+        is_textureless=torch.cat([part.is_textureless for part in parts]),
+    )

@@ -7,7 +7,6 @@ Renders its pictures, trains for a given time, and leaves in DIR: the checkpoint
 import argparse
 import json
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,10 +15,11 @@ from pathlib import Path
 import torch
 
 from engine.primitives import checkpoint
-from engine.primitives.pictures import Pictures, render_pictures
+from engine.primitives.pictures import Pictures, render_in_batches, render_pictures
 from engine.primitives.samples import binding, sheet_captions, write_sheet
 from engine.primitives.teacher import Teacher, TeacherConfig, build, save, tokenize
 from engine.primitives.training import StepConfig, Trainer
+from engine.schedules import ramped_decay, warmed_cosine
 
 log = logging.getLogger("engine.primitives.train")
 
@@ -68,34 +68,20 @@ class TrainConfig:
 
 def learning_rate(config: TrainConfig, step: int, progress: float) -> float:
     """Linear warm-up over steps times a half cosine over the share of time that has gone."""
-    cosine = 0.5 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
-    rate = config.lr_end + (config.lr - config.lr_end) * cosine
-    return rate * min(1.0, (step + 1) / max(config.warm_up, 1))
+    return warmed_cosine(
+        config.lr, config.lr_end, warm_up=config.warm_up, step=step, progress=progress
+    )
 
 
 def ema_decay(config: TrainConfig, step: int) -> float:
     """Decay of the running mean: ramped, (1 + n) / (10 + n), up to its final value."""
-    return min(config.step.ema_decay, (1.0 + step) / (10.0 + step))
+    return ramped_decay(config.step.ema_decay, step)
 
 
 def _render(config: TrainConfig, seed: int) -> Pictures:
     started = time.monotonic()
-    parts = [
-        render_pictures(
-            min(_RENDER_BATCH, config.pictures - first),
-            seed + 1000 + first // _RENDER_BATCH,
-            config.device,
-            size=config.teacher.size,
-        )
-        for first in range(0, config.pictures, _RENDER_BATCH)
-    ]
-    pictures = Pictures(
-        rgba=torch.cat([part.rgba for part in parts]),
-        captions=[text for part in parts for text in part.captions],
-        specs=[spec for part in parts for spec in part.specs],
-        azimuth_deg=torch.cat([part.azimuth_deg for part in parts]),
-        elevation_deg=torch.cat([part.elevation_deg for part in parts]),
-        is_textureless=torch.cat([part.is_textureless for part in parts]),
+    pictures = render_in_batches(
+        config.pictures, _RENDER_BATCH, seed + 1000, config.device, size=config.teacher.size
     )
     seconds = time.monotonic() - started
     log.info("rendered %d pictures in %.1f s", config.pictures, seconds)

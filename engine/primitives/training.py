@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from engine.guidance.denoiser import compiled
 from engine.primitives.backgrounds import composite
 from engine.primitives.softness import soften
 from engine.primitives.teacher import Teacher, build_scheduler, encode, tokenize
@@ -99,12 +100,7 @@ class Trainer:
 
     def compile(self) -> None:
         """Use compiled networks from the next step on."""
-        # A first convolution from 3 channels makes the compiler give up channels-last for all,
-        # and every other convolution then converts its operands: a fifth of the step.
-        is_forced = self.device.type == "cuda"
-        self._unet = torch.compile(
-            self.teacher.unet, options={"force_layout_optimization": is_forced}
-        )
+        self._unet = compiled(self.teacher.unet, self.device)
         self._text_encoder = torch.compile(self.teacher.text_encoder)
 
     def uncompile(self) -> None:

@@ -11,6 +11,7 @@ from engine.evaluation.judge import Judge
 from engine.evaluation.judge_card import Trials, swap_accuracy
 from engine.evaluation.judge_training import StepConfig, Trainer
 from engine.evaluation.train_judges import TrainConfig
+from engine.primitives import pictures
 from engine.primitives.captions import parse, vocabulary
 from engine.primitives.grammar import geometries, specs
 from engine.primitives.pictures import Pictures, render_pictures
@@ -36,11 +37,13 @@ def _small_world(monkeypatch: pytest.MonkeyPatch) -> None:
         "specs": lambda: SCENES,
         "geometries": lambda: GEOMETRIES,
         "geometry_rows": geometry_rows,
-        "render_pictures": lambda count, seed, *device, **how: flat_pictures(count, seed),
         "card": quick_card,
     }
     for name, value in replacements.items():
         monkeypatch.setattr(train_judges, name, value)
+    monkeypatch.setattr(
+        pictures, "render_pictures", lambda count, seed, *how: flat_pictures(count, seed)
+    )
 
 
 small_world = pytest.mark.usefixtures("_small_world")
