@@ -1,55 +1,126 @@
-"""The manifests as they are applied, and the schemas they must keep."""
+"""The manifests as they are applied."""
 
+import copy
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from jsonschema import Draft202012Validator
+
+from pipeline.kubernetes import kustomize, render
+from pipeline.kubernetes.values import Values
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 K8S = REPOSITORY / "k8s"
-SCHEMAS = REPOSITORY.parent / "shared" / "k8s-schemas"
+OVERLAYS = sorted(path.name for path in (K8S / "overlays").iterdir())
+
+Object = dict[str, Any]
+Objects = list[Object]
+
+RENDERED = {
+    "rendered gke-spot": Values(
+        action="render",
+        image="registry.example/dreambatch@sha256:" + "0" * 64,
+        manifest="gs://bucket/prompts.parquet",
+        output="gs://bucket/assets",
+        gpus=64,
+        recipe="dreamfusion_if",
+        gpus_per_machine=8,
+        on_demand_gpus=16,
+        accelerator="nvidia-h100-80gb",
+        name="weekend",
+        namespace="research",
+        google_service_account="maker@project.iam.gserviceaccount.com",
+    ),
+    "rendered kueue": Values(
+        action="render",
+        overlay="kueue",
+        image="registry.example/dreambatch:2",
+        manifest="s3://bucket/prompts.csv",
+        output="s3://bucket/assets",
+        gpus=10,
+        gpus_per_machine=4,
+        queue="research",
+        flags="--limit 100 --strict",
+        monitoring=False,
+    ),
+    "rendered cluster": Values(
+        action="render",
+        overlay="cluster",
+        image="registry.example/dreambatch:2",
+        gpus=8,
+        name="a-name-of-as-many-as-forty-characters-xy",
+    ),
+}
+"""What a user may ask for, beside the files as they are."""
+
+SETS = ["base", *(f"overlays/{name}" for name in OVERLAYS), *RENDERED]
 
 
-@pytest.fixture(scope="session")
-def objects() -> dict[str, dict[str, Any]]:
-    """The objects of the base, by kind; none occurs twice."""
-    kustomization = _load(K8S / "base" / "kustomization.yaml")
-    loaded = [_load(K8S / "base" / name) for name in kustomization["resources"]]
-    by_kind = {item["kind"]: item for item in loaded}
-    assert len(by_kind) == len(loaded) == 3
-    return by_kind
+def applied(name: str) -> Objects:
+    """The objects of one set, as `kubectl apply` gets them; the caller's own."""
+    return copy.deepcopy(_built(name))
 
 
-@pytest.fixture(scope="session")
-def rayjob_validator() -> Draft202012Validator:
-    """Knows every field of RayJob v1, and refuses all others as a strict API server does."""
-    path = SCHEMAS / "ray.io_rayjobs.yaml"
-    if not path.exists():
-        pytest.skip("KubeRay's CRDs are not at ../shared/k8s-schemas")
-    versions = _load(path)["spec"]["versions"]
-    (stored,) = [version for version in versions if version["storage"]]
-    assert stored["name"] == "v1"
-    schema = _strict(stored["schema"]["openAPIV3Schema"])
-    schema["properties"]["metadata"] = {"type": "object"}
-    return Draft202012Validator(schema)
+def by_kind(objects: Objects, kind: str) -> Objects:
+    """The objects of a kind, in order."""
+    return [found for found in objects if found["kind"] == kind]
 
 
-def _load(path: Path) -> Any:
-    return yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+def job(objects: Objects) -> Object:
+    """The RayJob's specification; there is one."""
+    (found,) = by_kind(objects, "RayJob")
+    return found["spec"]
 
 
-def _strict(schema: Any) -> Any:
-    """Kubernetes' structural schema as plain JSON schema that allows no unknown field."""
-    if isinstance(schema, list):
-        return [_strict(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    strict = {key: _strict(value) for key, value in schema.items()}
-    if schema.get("x-kubernetes-int-or-string") is True:
-        strict["type"] = ["integer", "string"]
-    is_open = schema.get("x-kubernetes-preserve-unknown-fields") is True
-    if isinstance(schema.get("properties"), dict) and not is_open:
-        strict.setdefault("additionalProperties", False)
-    return strict
+def cluster(objects: Objects) -> Object:
+    """The specification of the job's cluster, or of the cluster that stays."""
+    clusters = [found["spec"] for found in by_kind(objects, "RayCluster")]
+    clusters += [found["spec"]["rayClusterSpec"] for found in by_kind(objects, "RayJob")]
+    (found,) = clusters
+    return found
+
+
+def groups(objects: Objects) -> list[Object]:
+    """The cluster's groups of pods, the head's first."""
+    found = cluster(objects)
+    return [found["headGroupSpec"], *found["workerGroupSpecs"]]
+
+
+def templates(objects: Objects) -> dict[str, Object]:
+    """All pod templates: by `head`, by their group, and the submitter's."""
+    head, *workers = groups(objects)
+    found = {"head": head["template"]}
+    found |= {group["groupName"]: group["template"] for group in workers}
+    if by_kind(objects, "RayJob"):
+        found["submitter"] = job(objects)["submitterPodTemplate"]
+    return found
+
+
+def containers(objects: Objects) -> list[Object]:
+    """All that run, the autoscaler beside the head included."""
+    found = [
+        container
+        for template in templates(objects).values()
+        for container in template["spec"]["containers"]
+    ]
+    options = cluster(objects).get("autoscalerOptions")
+    return found if options is None else [*found, options]
+
+
+@cache
+def _built(name: str) -> Objects:
+    if name in RENDERED:
+        return render.objects(RENDERED[name])
+    return kustomize.build(K8S / name)
+
+
+@pytest.fixture(params=SETS)
+def objects(request: pytest.FixtureRequest) -> Objects:
+    """Each set in turn."""
+    return applied(request.param)
+
+
+Check = Callable[[Objects], list[str]]
+"""Says in words what is wrong with a set."""

@@ -1,45 +1,92 @@
 """The image, as far as it can be read without building it."""
 
 import re
+import tomllib
+from itertools import chain
 
-from tests.k8s.conftest import K8S, REPOSITORY
+import pytest
+
+from tests.k8s.conftest import K8S, REPOSITORY, applied, by_kind, templates
 
 DOCKERFILE = (K8S / "Dockerfile").read_text()
+BUILD, IMAGE = DOCKERFILE.split("\nFROM ")[1:]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 
 
-def _instructions(name: str) -> list[str]:
-    joined = DOCKERFILE.replace("\\\n", " ")
+def _instructions(name: str, stage: str) -> list[str]:
+    joined = stage.replace("\\\n", " ")
     return re.findall(rf"^{name} +(.+)$", joined, flags=re.MULTILINE)
 
 
 def test_what_it_copies_exists_and_is_sent() -> None:
     ignore = (K8S / "Dockerfile.dockerignore").read_text().splitlines()
     assert ignore[0] == "*"
-    sources = [source for copy in _instructions("COPY") for source in copy.split()[:-1]]
-    assert {"engine", "pipeline", "requirements.txt"} <= set(sources)
+    sources = [source for copy in _instructions("COPY", BUILD) for source in copy.split()[:-1]]
+    assert {"engine", "pipeline", "k8s", "dashboards", "requirements.txt"} <= set(sources)
     for source in sources:
         assert (REPOSITORY / source).exists()
     assert {line[1:] for line in ignore if line.startswith("!")} == set(sources)
 
 
-def test_it_installs_the_pins_and_nothing_else() -> None:
-    installs = [run for run in _instructions("RUN") if "pip install" in run]
+def test_what_the_package_is_made_of_is_copied() -> None:
+    sources = {source for copy in _instructions("COPY", BUILD) for source in copy.split()[:-1]}
+    directories = PROJECT["tool"]["setuptools"]["package-dir"]
+    needed = {
+        directories.get(package, package).split(".")[0]
+        for package in PROJECT["tool"]["setuptools"]["packages"]
+    }
+    assert needed <= sources
+    assert {PROJECT["project"]["readme"], *PROJECT["project"]["license-files"]} <= sources
+
+
+def test_it_installs_pinned_versions_of_what_is_needed() -> None:
+    installs = [run for run in _instructions("RUN", BUILD) if "pip install" in run]
     assert len(installs) == 2
-    assert "--requirement requirements.txt" in installs[0]
-    assert "--no-deps" in installs[1]
+    assert "--constraint requirements.txt --requirement needed.txt" in installs[0]
+    assert re.search(r"setuptools==\d", installs[0])
+    assert "--no-deps --no-build-isolation ." in installs[1]
+    assert "s3" in PROJECT["project"]["optional-dependencies"]
 
 
-def test_the_last_user_is_not_root() -> None:
-    (user,) = _instructions("USER")
+def test_every_need_is_pinned() -> None:
+    pins = {
+        re.sub(r"[-_.]+", "-", line.partition("==")[0]).lower()
+        for line in (REPOSITORY / "requirements.txt").read_text().splitlines()
+    }
+    extras = chain.from_iterable(PROJECT["project"]["optional-dependencies"].values())
+    for need in chain(PROJECT["project"]["dependencies"], extras):
+        name = re.split(r"[\[>=<]", need)[0]
+        assert re.sub(r"[-_.]+", "-", name).lower() in pins
+
+
+def test_the_last_user_is_the_manifests_and_not_root() -> None:
+    (user,) = _instructions("USER", IMAGE)
     assert user == "1000:1000"
-    assert DOCKERFILE.rindex("USER ") > DOCKERFILE.rindex("RUN ")
+    assert IMAGE.rindex("USER ") > IMAGE.rindex("RUN ")
+    for template in templates(applied("base")).values():
+        context = template["spec"]["securityContext"]
+        assert f"{context['runAsUser']}:{context['runAsGroup']}" == user
 
 
-def test_python_is_new_enough() -> None:
-    (base,) = _instructions("FROM")
-    found = re.fullmatch(r"python:3\.(\d+)-slim-\w+", base)
+def test_what_it_writes_to_is_mounted() -> None:
+    """The rest of the image cannot be written to."""
+    written = re.findall(r"^ +(?:ENV )?\w+_?(?:CACHE\w*|HOME)=(/\S+)", IMAGE, flags=re.MULTILINE)
+    assert len(written) == 4
+    for name, template in templates(applied("base")).items():
+        (container,) = template["spec"]["containers"]
+        mounted = [mount["mountPath"] for mount in container["volumeMounts"]]
+        for path in written:
+            is_held = any(path == place or path.startswith(place + "/") for place in mounted)
+            assert is_held or name == "submitter"
+
+
+@pytest.mark.parametrize("stage", [BUILD, IMAGE])
+def test_both_stages_have_one_python_that_is_new_enough(stage: str) -> None:
+    assert stage.startswith("${PYTHON}")
+    found = re.search(r"^ARG PYTHON=python:3\.(\d+)\.\d+-slim-bookworm$", DOCKERFILE, re.MULTILINE)
+    needed = re.fullmatch(r">=3\.(\d+)", PROJECT["project"]["requires-python"])
     assert found is not None
-    project = (REPOSITORY / "pyproject.toml").read_text()
-    needed = re.search(r'requires-python = ">=3\.(\d+)"', project)
     assert needed is not None
     assert int(found[1]) >= int(needed[1])
+    (settings,) = by_kind(applied("overlays/local"), "ConfigMap")
+    assert f"/opt/venv/lib/python3.{found[1]}/" in settings["data"]["DREAMBATCH_MANIFEST"]

@@ -5,21 +5,24 @@ import os
 import shlex
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tyro
 
 from pipeline.settings import RunSettings
-from tests.k8s.conftest import K8S
-
-Object = dict[str, Any]
-FLAGS = {"--" + field.name.replace("_", "-") for field in fields(RunSettings)}
+from tests.k8s.conftest import Objects, applied, by_kind, job
 
 # `ray job submit -- ARGUMENTS` sends this to the head (ray/dashboard/modules/job/cli.py).
 JOIN = "import shlex, sys; print(shlex.join(sys.argv[2:]))"
+WITH_JOB = [
+    "base",
+    "overlays/gke-spot",
+    "overlays/kueue",
+    "overlays/local",
+    "rendered gke-spot",
+    "rendered kueue",
+]
 
 
 def _submitted(entrypoint: str) -> str:
@@ -49,42 +52,35 @@ def _run_on_head(
     return done.returncode, json.loads(seen.read_text())
 
 
-@pytest.mark.parametrize(("code", "expected"), [(0, 0), (1, 1), (2, 2), (3, 0), (143, 143)])
-def test_the_entrypoint_reaches_the_driver(
-    objects: dict[str, Object], tmp_path: Path, code: int, expected: int
-) -> None:
-    data = objects["ConfigMap"]["data"] | {"DREAMBATCH_OUTPUT": "gs://bucket/two words $HOME"}
-    command = _submitted(objects["RayJob"]["spec"]["entrypoint"])
-    returned, arguments = _run_on_head(command, data, tmp_path, code)
-    assert returned == expected
-    assert arguments[:3] == ["-m", "pipeline", "run"]
-    settings = tyro.cli(RunSettings, args=arguments[3:])
+def _data(objects: Objects) -> dict[str, str]:
+    found = by_kind(objects, "ConfigMap")
+    (data,) = (one["data"] for one in found if "DREAMBATCH_FLAGS" in one["data"])
+    return data
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 143])
+def test_the_entrypoint_reaches_the_driver(tmp_path: Path, code: int) -> None:
+    objects = applied("overlays/gke-spot")
+    data = _data(objects) | {"DREAMBATCH_OUTPUT": "gs://bucket/two words $HOME"}
+    returned, arguments = _run_on_head(_submitted(job(objects)["entrypoint"]), data, tmp_path, code)
+    assert returned == code
+    assert arguments[:5] == ["-m", "pipeline", "supervise", "--", "run"]
+    settings = tyro.cli(RunSettings, args=arguments[5:])
     settings.check()
     assert settings == RunSettings(
         manifest="gs://BUCKET/prompts.parquet",
         output="gs://bucket/two words $HOME",
         recipe="primitives",
-        guidance="primitives",
         gpus=8,
     )
 
 
-def test_each_setting_is_a_flag_and_is_passed(objects: dict[str, Object]) -> None:
-    words = objects["RayJob"]["spec"]["entrypoint"].split()
-    data = objects["ConfigMap"]["data"]
-    assert len(data) == 5
-    for name, value in data.items():
-        flag = "--" + name.removeprefix("DREAMBATCH_").lower().replace("_", "-")
-        assert flag in FLAGS
-        assert words[words.index(flag) + 1] == f'"${name}"'
-        assert isinstance(value, str)
-
-
-def test_flags_in_the_instructions_exist() -> None:
-    text = (K8S / "README.md").read_text().replace("\\\n", " ")
-    commands = [line for line in text.splitlines() if "python -m pipeline run" in line]
-    assert commands
-    for command in commands:
-        words = command.split("python -m pipeline run")[1].split()
-        flags = {word for word in words if word.startswith("--")}
-        assert {"--manifest", "--output", "--gpus"} <= flags <= FLAGS
+@pytest.mark.parametrize("name", WITH_JOB)
+def test_what_a_set_says_is_a_run(name: str, tmp_path: Path) -> None:
+    objects = applied(name)
+    entrypoint = job(objects)["entrypoint"]
+    _, arguments = _run_on_head(_submitted(entrypoint), _data(objects), tmp_path, 0)
+    settings = tyro.cli(RunSettings, args=arguments[5:], config=(tyro.conf.FlagCreatePairsOff,))
+    settings.check()
+    assert settings.manifest == _data(objects)["DREAMBATCH_MANIFEST"]
+    assert all(f"${name}" in entrypoint for name in _data(objects))
