@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 TEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help demo test test-all quality format clean
+.PHONY: help demo test test-all chaos quality format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -18,6 +18,9 @@ test: $(READY)  ## the tests, offline
 
 test-all: test  ## the same, then the slow ones
 	$(TEST) -m slow
+
+chaos: $(READY)  ## 20 minutes of random accidents; SEED=... repeats one, MINUTES=... shortens it
+	$(BIN)/python -m tests.faults.chaos --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED))
 
 quality: $(READY)  ## format, lint and types
 	$(BIN)/ruff format --check .

@@ -103,7 +103,7 @@ def _flow() -> list[Json]:
 
 
 def _failures() -> list[Json]:
-    lost = _rate("attempts_total", 'outcome=~"failed|lost"')
+    lost = _rate("attempts_total", 'outcome=~"failed|lost|preempted"')
     return [
         _stat(
             "Quarantined",
@@ -119,7 +119,8 @@ def _failures() -> list[Json]:
         ),
         _series(
             "Failed attempts",
-            "Part of the attempts that ended without an asset. lost: the actor went away.",
+            "Part of the attempts that ended without an asset. lost: the actor went away. "
+            "preempted: it was asked to leave.",
             "percentunit",
             {
                 "{{outcome}}": f"sum by (outcome) ({lost}) / on () group_left () "
@@ -154,13 +155,36 @@ def _gpus() -> list[Json]:
             "percentunit",
             {"wasted": f"sum ({wasted}) / (sum ({spent}) > 0)"},
         ),
+        _stat(
+            "Longest stillness",
+            "The longest time for which an actor with work has not moved; --hang-minutes is its "
+            "end.",
+            "s",
+            {"still": _of("stuck_seconds")},
+        ),
         _series(
             "Slots",
             "Slots of all gangs. down: their actor is starting or recovering.",
             "short",
             {"{{state}}": f"sum by (state) ({_of('slots')})"},
+            stacked=True,
+        ),
+        _series(
+            "Actors",
+            "coming: starting or recovering. leaving: out of reach or asked to stop, with prompts "
+            "of which nothing is known yet.",
+            "short",
+            {"{{state}}": f"sum by (state) ({_of('actors')})"},
             width=8,
             stacked=True,
+        ),
+        _series(
+            "Actors lost",
+            "Actors that went away in the window: their process died, their machine did, or they "
+            "hung.",
+            "short",
+            {"{{cause}}": f"sum by (cause) ({_increase('actors_lost_total')})"},
+            width=8,
         ),
         _series(
             "GPU seconds a second",
@@ -169,6 +193,13 @@ def _gpus() -> list[Json]:
             "short",
             {"{{outcome}}": f"sum by (outcome) ({spent})"},
             width=8,
+            stacked=True,
+        ),
+        _series(
+            "GPU seconds wasted a second",
+            "Device time that gave no asset, by cause: duplicate, or the kind of the failure.",
+            "short",
+            {"{{cause}}": f"sum by (cause) ({_rate('wasted_gpu_seconds_total')}) > 0"},
             stacked=True,
         ),
     ]
@@ -206,6 +237,8 @@ def _time() -> list[Json]:
 
 def _store() -> list[Json]:
     loop = _rate("driver_loop_seconds_bucket", window="$__rate_interval")
+    operations = _rate("store_operations_total")
+    seconds = _rate("store_operation_seconds_bucket")
     return [
         _series(
             "Written",
@@ -224,11 +257,22 @@ def _store() -> list[Json]:
         ),
         _series(
             "Driver loop",
-            "Time of one turn of the driver's loop, waiting left out: above a second it holds the "
-            "actors up.",
+            "CPU time of one turn of the driver's loop: above a second it holds the actors up.",
             "s",
             _quantiles(loop),
             width=8,
+        ),
+        _series(
+            "Store operations",
+            "The driver's operations on the output a second, by what came of them.",
+            "short",
+            {"{{operation}} {{result}}": f"sum by (operation, result) ({operations})"},
+        ),
+        _series(
+            "Seconds an operation",
+            "95th percentile of the driver's operations on the output.",
+            "s",
+            {"{{operation}}": f"histogram_quantile(0.95, sum by (le, operation) ({seconds}))"},
         ),
     ]
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from engine import background, fields, occupancy, regularisers, sds, viewpoints
+from engine import background, checkpoint, fields, occupancy, regularisers, sds, viewpoints
+from engine.checkpoint import Checkpoint, SceneState
 from engine.fields import Parameters
 from engine.guidance.guidance import Guidance
 from engine.health import Health, Verdict
@@ -26,7 +27,11 @@ from engine.optimiser import Moments, adam_step, learning_rate
 from engine.recipe import Recipe
 from engine.render import render
 from engine.scene import Scene
+from engine.starts import Starts
 from engine.texts import SlotTexts
+
+FRUGAL_RAYS = 2048
+"""Rays of a scene that are rendered at a time where memory is short; see `engine.render`."""
 
 _LOOK_EVERY = 16
 """Steps between looks for scenes that have failed."""
@@ -42,6 +47,8 @@ class SceneRequest:
     seed: int
     text: Float[Tensor, "texts T D"] | None = dataclasses.field(default=None, compare=False)
     """What `prompts.texts_of` makes of it, embedded; None: the guidance embeds it."""
+    checkpoint: bytes | None = dataclasses.field(default=None, compare=False, repr=False)
+    """What `Gang.save` made of it; None: it starts from the beginning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +79,20 @@ class _Resident:
 class Gang:
     """S slots on one device; a scene enters by `add` and leaves by `take_finished`."""
 
-    def __init__(self, recipe: Recipe, guidance: Guidance, *, num_slots: int) -> None:
-        """Raises ValueError if `num_slots` is not positive."""
+    def __init__(
+        self,
+        recipe: Recipe,
+        guidance: Guidance,
+        *,
+        num_slots: int,
+        ray_chunk: int | None = None,
+    ) -> None:
+        """`ray_chunk` is `engine.render`'s. Raises ValueError if `num_slots` is not positive."""
         if num_slots < 1:
             raise ValueError(f"slots: expected 1 or more, got {num_slots}")
         self.recipe = recipe
         self._guidance = guidance
+        self._ray_chunk = ray_chunk
         self._device = guidance.device
         self._field = fields.build(recipe.field)
         self._residents: list[_Resident | None] = [None] * num_slots
@@ -86,7 +101,8 @@ class Gang:
         self._health = Health(num_slots, recipe.iterations, self._device)
         self._lookout = Lookout[_Resident | None]()
         self._num_steps = 0
-        self._parameters = self._initial(self._seed)
+        self._starts = Starts(recipe, self._device)
+        self._parameters = self._starts.parameters(self._seed)
         self._moments = Moments.zeros_like(self._parameters)
         self._density = occupancy.initial(self._field, self._parameters, recipe.march.grid_size)
         self._texts = SlotTexts(recipe.distillation, guidance, num_slots)
@@ -108,24 +124,60 @@ class Gang:
         total = self.recipe.iterations
         return {r.request.key: r.step / total for r in self._residents if r is not None}
 
-    def add(self, request: SceneRequest) -> None:
-        """Gives the request a free slot. Raises ValueError if there is none, or no text for it."""
+    def seconds(self) -> dict[str, float]:
+        """Device time of each resident so far, by key."""
+        return {r.request.key: r.seconds for r in self._residents if r is not None}
+
+    def add(self, request: SceneRequest) -> int:
+        """Gives the request a free slot; returns the steps its checkpoint had behind it.
+
+        Raises ValueError, and changes nothing, if there is no slot, no text for it, or if the
+        checkpoint is damaged or of another scene.
+        """
         if self.num_free == 0:
             raise ValueError(f"gang: expected a free slot, all {self.num_slots} are taken")
         slot = self._residents.index(None)
         text = self._texts.embed(request.prompt, request.negative_prompt, request.text)
-        seed = torch.tensor([request.seed], device=self._device)
-        fresh = self._initial(seed)
-        for name, p in fresh.items():
-            self._parameters[name][slot] = p[0]
-            self._moments.first[name][slot] = 0.0
-            self._moments.second[name][slot] = 0.0
-        grid_size = self.recipe.march.grid_size
-        self._density[slot] = occupancy.initial(self._field, fresh, grid_size)[0]
-        self._seed[slot], self._step[slot] = request.seed, 0
-        self._health.admit(slot)
+        resident = _Resident(request)
+        if request.checkpoint is None:
+            state = self._starts.fresh(request.seed)
+        else:
+            saved = Checkpoint.from_bytes(request.checkpoint)
+            saved.expect(key=request.key, seed=request.seed)
+            state = self._starts.resumed(saved)
+            resident.step, resident.seconds = saved.step, saved.seconds
+        for name in self._parameters:
+            self._parameters[name][slot] = state.parameters[name]
+            self._moments.first[name][slot] = state.first[name]
+            self._moments.second[name][slot] = state.second[name]
+        self._density[slot] = state.density
+        self._seed[slot], self._step[slot] = request.seed, resident.step
+        self._health.admit(slot, state.health)
         self._texts.put(slot, text)
-        self._residents[slot] = _Resident(request)
+        self._residents[slot] = resident
+        return resident.step
+
+    def save(self, key: str) -> Checkpoint:
+        """A copy of a resident as it is, packed on the device; nothing there is waited for."""
+        (slot,) = (k for k, r in enumerate(self._residents) if r and r.request.key == key)
+        resident = self._residents[slot]
+        assert resident is not None
+        state = SceneState(
+            parameters=_row(self._parameters, slot),
+            first=_row(self._moments.first, slot),
+            second=_row(self._moments.second, slot),
+            density=self._density[slot],
+            health=self._health.of(slot),
+        )
+        start = _row(self._starts.parameters(self._seed[slot : slot + 1]), 0)
+        return Checkpoint(
+            key=key,
+            seed=resident.request.seed,
+            recipe_digest=self.recipe.digest(),
+            step=resident.step,
+            seconds=resident.seconds,
+            tensors=checkpoint.pack(state, start),
+        )
 
     def step(self) -> None:
         """One optimisation step of every busy slot."""
@@ -179,10 +231,6 @@ class Gang:
         columns = (self._health.verdict, self._step, *self._last_losses.values())
         return torch.stack([column.float() for column in columns], dim=1)
 
-    def _initial(self, seed: Int[Tensor, "S"]) -> Parameters:
-        """Fresh parameters of the field and of what is behind it."""
-        return self._field.initial(seed) | background.initial(self.recipe.background, seed)
-
     def _busy(self) -> list[_Resident]:
         return [r for r in self._residents if r is not None]
 
@@ -200,7 +248,17 @@ class Gang:
         views = viewpoints.sample(recipe, seed, step, part)
         is_occupied = occupancy.occupied(self._density, recipe.march)
         leaves = {n: p.detach().requires_grad_() for n, p in self._parameters.items()}
-        rendering = render(self._field, leaves, is_occupied, views, seed, step, part, recipe)
+        rendering = render(
+            self._field,
+            leaves,
+            is_occupied,
+            views,
+            seed,
+            step,
+            part,
+            recipe,
+            ray_chunk=self._ray_chunk,
+        )
         terms = regularisers.weighted(recipe.losses, self._field, leaves, rendering, part)
         terms["sds"] = self._distillation(rendering.picture, views, part)
         losses = torch.stack(list(terms.values()))
@@ -279,6 +337,11 @@ class Gang:
             seconds=resident.seconds,
             losses=dict(zip(self._last_losses, values, strict=True)),
         )
+
+
+def _row(tensors: Parameters, slot: int) -> Parameters:
+    """One scene's part, as views."""
+    return {name: t[slot] for name, t in tensors.items()}
 
 
 def _all_finite(tensors: Parameters) -> Bool[Tensor, "S"]:

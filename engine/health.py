@@ -35,6 +35,10 @@ class Verdict(IntEnum):
     VACANT = 4
 
 
+NOTHING_BAD = torch.tensor([Verdict.OK, 0, 0])
+"""What `Health.of` says of a new scene."""
+
+
 class Health:
     """The verdicts of S slots, and for how many steps each has been suspicious."""
 
@@ -50,14 +54,17 @@ class Health:
         """Slots with a scene of which nothing bad is known."""
         return self.verdict == Verdict.OK
 
-    def admit(self, slot: int) -> None:
-        """A new scene is in this slot."""
-        self.verdict[slot] = Verdict.OK
-        self._num_empty[slot] = self._num_filled[slot] = 0
+    def admit(self, slot: int, known: Int[Tensor, "3"] = NOTHING_BAD) -> None:
+        """A scene is in this slot; `known` is what `of` said of it where it was before."""
+        self.verdict[slot], self._num_empty[slot], self._num_filled[slot] = known
 
     def dismiss(self, slot: int) -> None:
         """Nobody is in this slot."""
         self.verdict[slot] = Verdict.VACANT
+
+    def of(self, slot: int) -> Int[Tensor, "3"]:
+        """Verdict of a slot, and the suspicious steps in a row: empty ones, filled ones."""
+        return torch.stack([self.verdict[slot], self._num_empty[slot], self._num_filled[slot]])
 
     def observe(
         self,

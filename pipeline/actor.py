@@ -9,17 +9,22 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.embeddings import entry_of, unseal
+from pipeline.checkpointing import Checkpointing, read_checkpoint
+from pipeline.embeddings import entry_of
 from pipeline.engine_port import EngineFactory, EngineSpec, texts_asked
+from pipeline.fleet import Glance
 from pipeline.metrics import METRICS, PREFIX
 from pipeline.publisher import Publisher
 from pipeline.records import Outcome, Prompt
 from pipeline.schedule import Attempt
+from pipeline.seals import unseal
 from pipeline.store import Store
-from pipeline.worker import Glance, Observe, Worker
+from pipeline.worker import Observe, Worker
 
 _MOST_EMBEDDED = 3
 """How often the texts of an attempt are asked for, at most."""
+_LEAVE_SECONDS = 8.0
+"""Time to save the scenes of an actor that has to go; the driver waits for 10."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,10 @@ class ActorFacts:
     node: str
     pid: int
     device: str
+
+
+class NotLoaded(Exception):
+    """This process has loaded nothing: the one that had is dead, and Ray has started another."""
 
 
 class OptimizationActor:
@@ -46,6 +55,7 @@ class OptimizationActor:
         self._worker: Worker | None = None
         self._device = ""
         self._loading = asyncio.Lock()
+        self._preparing: set[asyncio.Task[tuple[bytes | None, bytes | None]]] = set()
 
     async def ping(self) -> int:
         """Answers at once, with the process's id: the process is there."""
@@ -63,19 +73,41 @@ class OptimizationActor:
 
     async def optimize(self, attempt: Attempt) -> Outcome:
         """One attempt, from slot to commit."""
-        assert self._worker is not None, "an actor is loaded before it is used"
-        text = None if self._encoder is None else await self._embedded(attempt.task.prompt)
-        return await asyncio.wrap_future(self._worker.submit(attempt, text))
+        worker, preparing = self._loaded(), asyncio.create_task(self._prepared(attempt))
+        self._preparing.add(preparing)
+        try:
+            await asyncio.wait([preparing])
+        finally:
+            self._preparing.discard(preparing)
+        # What `leave` has cancelled needs nothing any more: the worker preempts it.
+        text, checkpoint = (None, None) if preparing.cancelled() else preparing.result()
+        return await asyncio.wrap_future(worker.submit(attempt, text, checkpoint))
 
     async def progress(self) -> Glance:
         """How far its scenes are."""
-        assert self._worker is not None, "an actor is loaded before it is used"
-        return self._worker.glance()
+        return self._loaded().glance()
+
+    async def leave(self) -> None:
+        """Saves what it has and answers it as preempted, as `Worker.leave`: the machine goes."""
+        if self._worker is not None:
+            await asyncio.to_thread(self._worker.leave, _LEAVE_SECONDS)
+            for preparing in self._preparing:
+                preparing.cancel()
 
     async def stop(self) -> None:
         """Ends the worker's threads after the current step."""
         if self._worker is not None:
             await asyncio.to_thread(self._worker.stop)
+
+    def _loaded(self) -> Worker:
+        if self._worker is None:
+            raise NotLoaded
+        return self._worker
+
+    async def _prepared(self, attempt: Attempt) -> tuple[bytes | None, bytes | None]:
+        """The embedded texts and the checkpoint of an attempt, each where there is one."""
+        text = None if self._encoder is None else await self._embedded(attempt.task.prompt)
+        return text, await asyncio.to_thread(read_checkpoint, self._store, attempt)
 
     async def _embedded(self, prompt: Prompt) -> bytes:
         """The prompt's texts, embedded by the encoder; a damaged entry is made again."""
@@ -90,8 +122,13 @@ class OptimizationActor:
     def _start(self, node: str) -> Worker:
         engine = self._factory(self._spec)
         self._device = engine.device
-        publisher = Publisher(engine, self._store)
-        return Worker(engine, publisher, node=node, observe=_ray_observer())
+        return Worker(
+            engine,
+            Publisher(engine, self._store),
+            Checkpointing(self._store, every_seconds=self._spec.checkpoint_seconds),
+            node=node,
+            observe=_ray_observer(),
+        )
 
 
 def _ray_observer() -> Observe:

@@ -7,6 +7,7 @@ Pictures are structs of their encoded bytes and a file name, as Hugging Face `da
 """
 
 import io
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -86,7 +87,7 @@ MESH = pa.schema(
     ]
 )
 
-_RESERVED = {*SCALARS.names, *BLOBS.names, "shard", "is_best", "num_seeds", ""}
+_RESERVED = {*SCALARS.names, *BLOBS.names, "shard", "asset_file", "is_best", "num_seeds", ""}
 _RESERVED_PREFIXES = ("mesh_", "bbox_", "loss_", "score_")
 
 
@@ -119,20 +120,26 @@ def asset_table(task: Task, asset: "Asset", provenance: Provenance, extra: pa.Sc
 
 
 def to_parquet_bytes(table: pa.Table) -> bytes:
-    """The table as one Parquet file, one row group up to a million rows: for `Store.commit`.
+    """The table as one Parquet file, one row group up to a million rows: for `Store.commit`."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, **parquet_options(table.schema))
+    return buffer.getvalue()
+
+
+def parquet_options(schema: pa.Schema) -> dict[str, Any]:
+    """How files with assets are written.
 
     Pictures, GLB and field are compressed already: they are stored as they are, without a
-    dictionary and statistics, so that reading them is one copy. The rest is zstd.
+    dictionary and statistics, so that reading them is one copy. The rest is zstd. Each page has a
+    checksum, by which `pipeline.packing` knows a damaged asset.
     """
-    blobs, others = _blob_leaves(table.schema)
-    options: dict[str, Any] = {
+    blobs, others = _blob_leaves(schema)
+    return {
         "compression": dict.fromkeys(blobs, "none") | dict.fromkeys(others, "zstd"),
         "use_dictionary": others,
         "write_statistics": others,
+        "write_page_checksum": True,
     }
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, **options)
-    return buffer.getvalue()
 
 
 def scalar_names(schema: pa.Schema) -> list[str]:
@@ -185,6 +192,7 @@ def _view(stem: str, view: "View") -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=16)
 def _blob_leaves(schema: pa.Schema) -> tuple[list[str], list[str]]:
     """Parquet's leaf paths (`views.list.element.image.bytes`): those of blobs, and the others."""
     buffer = io.BytesIO()

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from engine.evaluation.benchmark import BenchmarkConfig, check, run
+from pipeline import models, recipe_files
 from pipeline.errors import UserError
-from pipeline.job import check_weights, recipe_named
 
 
 def measure(
@@ -21,10 +21,10 @@ def measure(
     slots: int | None,
 ) -> str:
     """The figures as a table; everything else is written into `out`. UserError for mistakes."""
-    chosen = recipe_named(recipe)
+    chosen = recipe_files.find(recipe)
     if guidance is not None:
         chosen = dataclasses.replace(chosen, guidance=guidance)
-    chosen = dataclasses.replace(chosen, guidance=str(check_weights(chosen.guidance)))
+    chosen = dataclasses.replace(chosen, guidance=str(models.find(chosen.guidance).path))
     try:
         config = BenchmarkConfig(
             recipe=chosen,

@@ -3,17 +3,23 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from pipeline import exit_codes
-from pipeline.errors import UserError
+from pipeline.errors import RunError, UserError
+from pipeline.kubernetes.values import Values
+from pipeline.plain_text import printable
 from pipeline.settings import RunSettings
+from pipeline.simulation.assumptions import Assumptions
 
 if TYPE_CHECKING:
     from pipeline.engine_port import EngineFactory
+
+
+_CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +82,72 @@ class Benchmark:
     """Diffusion model. Default: the recipe's."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Supervise:
+    """Do a run, and start it again whenever its driver dies: `supervise -- run --manifest ...`."""
+
+    words: tyro.conf.Positional[tuple[str, ...]] = ()
+    """The run, behind `--`."""
+    attempts: int = 10
+    """Give up after so many failed attempts in a row that committed nothing."""
+    strict: bool = False
+    """Leave with 3, not 0, where prompts are quarantined."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry:
+    """Let quarantined prompts in again; the next run makes them."""
+
+    output: str
+    """Directory of the dataset."""
+    kind: str | None = None
+    """Only those given up for this kind of failure. Default: all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compact:
+    """Pack assets into files of 256 to 512 MB, publish a snapshot of them, renew the catalog."""
+
+    output: str
+    """Directory of the dataset."""
+    target_mb: int = 384
+    """Size of a packed file; those of one partition have between 2/3 and 4/3 of it, if it fills."""
+    partition_by: str | None = None
+    """Column of the manifest by whose values the packed files lie. Default: by asset id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gc:
+    """Remove what is packed and lies elsewhere too, and what killed runs left."""
+
+    output: str
+    """Directory of the dataset."""
+    older_than: float = 24.0
+    """Hours for which readers of an older state, and clocks that differ, are waited for."""
+    dry_run: bool = False
+    """Only tell what would be removed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulate(Assumptions):
+    """Plan a cluster: the real driver on simulated machines that fail as assumed."""
+
+    json: bool = False
+    """As JSON."""
+
+
 Command = (
     Annotated[RunSettings, tyro.conf.subcommand("run")]
     | Annotated[Status, tyro.conf.subcommand("status")]
     | Annotated[Validate, tyro.conf.subcommand("validate")]
     | Annotated[Recipes, tyro.conf.subcommand("recipes")]
     | Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
+    | Annotated[Compact, tyro.conf.subcommand("compact")]
+    | Annotated[Gc, tyro.conf.subcommand("gc")]
+    | Annotated[Supervise, tyro.conf.subcommand("supervise")]
+    | Annotated[Retry, tyro.conf.subcommand("retry")]
+    | Annotated[Values, tyro.conf.subcommand("k8s")]
+    | Annotated[Simulate, tyro.conf.subcommand("simulate")]
 )
 
 
@@ -98,7 +164,7 @@ def main(
         prog="dreambatch",
         description="Text prompts in, a dataset of 3D assets out.",
         args=arguments,
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
+        config=_CONFIG,
     )
     try:
         if isinstance(command, RunSettings):
@@ -109,16 +175,31 @@ def main(
             return _validate(command)
         if isinstance(command, Benchmark):
             return _benchmark(command)
+        if isinstance(command, Compact):
+            return _compact(command)
+        if isinstance(command, Gc):
+            return _gc(command)
+        if isinstance(command, Supervise):
+            return _supervise(command)
+        if isinstance(command, Retry):
+            return _retry(command)
+        if isinstance(command, Values):
+            return _kubernetes(command)
+        if isinstance(command, Simulate):
+            return _simulate(command)
         return _recipes(command)
     except UserError as error:
         return _fail(str(error), exit_codes.USER)
+    except RunError as error:
+        return _fail(str(error), exit_codes.FAILURE)
+    except OSError as error:
+        return _fail_for_storage(error)
     except KeyboardInterrupt:
         return _fail("interrupted", exit_codes.INTERRUPTED)
 
 
 def _run(settings: RunSettings, engine_factory: "EngineFactory | None") -> int:
     settings.check()
-    from pipeline.cluster import RunError
     from pipeline.driver import run
 
     try:
@@ -136,22 +217,22 @@ def _status(command: Status) -> int:
     from pipeline.store import Store
 
     summary = status.summarise(Store.open(command.output, create=False))
-    print(json.dumps(asdict(summary), indent=2) if command.json else status.render(summary))
+    text = json.dumps(asdict(summary), indent=2) if command.json else status.render(summary)
+    print(printable(text))
     return exit_codes.COMPLETE
 
 
 def _validate(command: Validate) -> int:
     from pipeline import validation
 
-    print(
-        validation.check(
-            command.manifest,
-            recipe=command.recipe,
-            guidance=command.guidance,
-            limit=command.limit,
-            strict=command.strict,
-        )
+    found = validation.check(
+        command.manifest,
+        recipe=command.recipe,
+        guidance=command.guidance,
+        limit=command.limit,
+        strict=command.strict,
     )
+    print(printable(found))
     return exit_codes.COMPLETE
 
 
@@ -186,6 +267,104 @@ def _benchmark(command: Benchmark) -> int:
     return exit_codes.COMPLETE
 
 
+def _supervise(command: Supervise) -> int:
+    from pipeline import supervise
+
+    if command.words[:1] != ("run",):
+        raise UserError("supervise: expected a run behind it: `supervise -- run --manifest ...`")
+    # Parsed here for its output, and so that a mistake in it is said before anything starts.
+    settings = tyro.cli(
+        RunSettings, prog="dreambatch supervise -- run", args=command.words[1:], config=_CONFIG
+    )
+    program, watch = supervise.own_program(), supervise.Watch()
+    status = [*program, "status", "--output", settings.output, "--json"]
+    with watch.listening():
+        return supervise.supervise(
+            [*program, *command.words],
+            attempts=command.attempts,
+            strict=command.strict,
+            watch=watch,
+            num_new=supervise.Census(status, watch).num_new,
+        )
+
+
+def _retry(command: Retry) -> int:
+    from pipeline import pardons
+    from pipeline.store import Store
+
+    store = Store.open(command.output, create=False)
+    print(printable(pardons.pardon(store, kind=command.kind)))
+    return exit_codes.COMPLETE
+
+
+def _kubernetes(values: Values) -> int:
+    from pipeline.kubernetes import render
+
+    text = render.render(values)
+    if words := values.run_words():
+        # Parsed here, so that a mistake is said before a cluster is built for it.
+        tyro.cli(RunSettings, prog="dreambatch run", args=words, config=_CONFIG).check()
+    print(text, end="")
+    return exit_codes.COMPLETE
+
+
+def _compact(command: Compact) -> int:
+    if command.target_mb < 1:
+        raise UserError(f"--target-mb {command.target_mb}: expected 1 or more")
+    from pipeline import compact
+    from pipeline.store import Store
+
+    try:
+        done = compact.compact(
+            Store.open(command.output, create=False),
+            target_bytes=command.target_mb * 1_000_000,
+            partition_by=command.partition_by,
+            say=print,
+        )
+    except RunError as error:
+        return _fail(str(error), exit_codes.FAILURE)
+    print(printable(compact.render(done)))
+    return exit_codes.COMPLETE
+
+
+def _gc(command: Gc) -> int:
+    if not command.older_than >= 0:
+        raise UserError(f"--older-than {command.older_than}: expected 0 or more hours")
+    from pipeline import garbage
+    from pipeline.store import Store
+
+    try:
+        removed = garbage.collect(
+            Store.open(command.output, create=False),
+            grace_seconds=command.older_than * 3600,
+            is_dry=command.dry_run,
+        )
+    except RunError as error:
+        return _fail(str(error), exit_codes.FAILURE)
+    print(garbage.render(removed, is_dry=command.dry_run))
+    return exit_codes.COMPLETE
+
+
+def _simulate(command: Simulate) -> int:
+    from pipeline import simulate
+
+    assumptions = Assumptions(**{x.name: getattr(command, x.name) for x in fields(Assumptions)})
+    try:
+        report = simulate.simulate(assumptions)
+    except RunError as error:
+        return _fail(str(error), exit_codes.FAILURE)
+    print(simulate.show(report, as_json=command.json))
+    return exit_codes.COMPLETE if report.is_sound else exit_codes.FAILURE
+
+
+def _fail_for_storage(error: OSError) -> int:
+    """A file or a place that cannot be used, and that nobody who knows more has spoken of."""
+    from pipeline import places
+
+    said = places.one_line(f"cannot use {error.filename or 'a file'}", error)
+    return _fail(str(said), exit_codes.USER if isinstance(said, UserError) else exit_codes.FAILURE)
+
+
 def _fail(message: str, code: int) -> int:
-    print("dreambatch: error:", " ".join(message.split()), file=sys.stderr)
+    print("dreambatch: error:", printable(" ".join(message.split())), file=sys.stderr)
     return code

@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.actor import OptimizationActor
 from pipeline.encoder import TextActor
 from pipeline.engine_port import EngineFactory, EngineSpec, TextFactory
-from pipeline.errors import UserError
+from pipeline.errors import RunError, UserError
 from pipeline.store import Store
 
 _OBJECT_STORE_BYTES = 150_000_000
@@ -36,10 +36,6 @@ _CPU_ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 """Environment of an actor that computes on the CPU."""
-
-
-class RunError(Exception):
-    """A run that cannot go on, though the user did nothing wrong: exit code 1, safe to repeat."""
 
 
 class Cluster:
@@ -148,11 +144,20 @@ class Cluster:
             max_concurrency=_ENCODER_CALLS,
         ).remote(factory, spec, store)
 
-    def is_alive(self, node: str) -> bool:
-        """Whether a machine is still part of the cluster."""
+    def alive(self) -> set[str]:
+        """The machines that are part of the cluster."""
         import ray
 
-        return any(n["NodeID"] == node and n["Alive"] for n in ray.nodes())
+        return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+    def draining(self) -> set[str]:
+        """The machines that are about to go; none where this version of Ray does not tell."""
+        from ray._private import state
+
+        try:
+            return set(state.state.get_draining_nodes())
+        except AttributeError:
+            return set()
 
     def _most_cores(self) -> int:
         return max(1, int(max((m.get("CPU", 0) for m in self._machines()), default=1)))

@@ -5,8 +5,11 @@ Sides are the views nearest to azimuth 0 (front), 90, 180 and 270 degrees, compo
 
 from typing import Any
 
+import pyarrow as pa
+
 from engine.export.sheet import Row, contact_sheet
 from pipeline import catalog
+from pipeline.asset_table import SCALARS
 from pipeline.errors import UserError
 from pipeline.store import Store
 
@@ -21,7 +24,8 @@ def draw(store: Store, *, max_assets: int = 64, page: int = 0) -> bytes:
 
     UserError where the page is empty.
     """
-    table = catalog.collect(store)
+    moments = [rows.select(["asset_id", "created_at"]) for rows in catalog.rows(store)]
+    table = pa.concat_tables(moments) if moments else SCALARS.empty_table()
     table = table.sort_by([("created_at", "descending"), ("asset_id", "ascending")])
     newest = table["asset_id"].to_pylist()
     first = page * max_assets

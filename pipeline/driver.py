@@ -4,33 +4,23 @@ It holds no truth. What is done is what lies in the store; a driver that dies is
 the same command, subtracts, and goes on.
 """
 
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from itertools import groupby
-from types import FrameType
+from contextlib import closing
 from typing import TextIO
 
 from pipeline import exit_codes, report
 from pipeline.cluster import Cluster
-from pipeline.embeddings import Wanted
-from pipeline.engine_port import (
-    EngineFactory,
-    EngineSpec,
-    TextFactory,
-    load_engine,
-    load_texts,
-)
-from pipeline.errors import UserError
+from pipeline.engine_port import EngineFactory, TextFactory, load_engine, load_texts
+from pipeline.errors import RunError, UserError
+from pipeline.interruption import Interruption
 from pipeline.job import Job, prepare
+from pipeline.lease import Lease, LeaseHeld
 from pipeline.ledger import Ledger
 from pipeline.metrics import JobMetrics
 from pipeline.progress import Display, open_display
-from pipeline.records import RunStart, Task, new_run_id
-from pipeline.schedule import Schedule
+from pipeline.recipe_run import Factories, make_recipe
+from pipeline.records import RunStart, new_run_id
 from pipeline.settings import RunSettings
 
 
@@ -45,11 +35,11 @@ def run(
 
     Without a `text_factory` there is no encode stage: the engines embed texts themselves.
 
-    Raises UserError before anything is written, and RunError where no actor can work. Ctrl-C and
-    SIGTERM end the run in order, with 130 and 143.
+    Raises UserError before anything is written, and RunError where no actor can work or another run
+    has the output. Ctrl-C and SIGTERM end the run in order, with 130 and 143.
     """
-    cluster = Cluster()
-    with _interruptible() as interruption:
+    cluster, interruption = Cluster(), Interruption()
+    with interruption.listening():
         try:
             job = prepare(settings, has_gpus=lambda: _count_gpus(cluster) > 0)
             if _is_settled(job):
@@ -64,39 +54,6 @@ def run(
             return interruption.exit_code
         finally:
             cluster.close()
-
-
-@dataclass(frozen=True)
-class Factories:
-    """What actors load: the engine, and the text encoder of an encode stage if there is one."""
-
-    engine: EngineFactory
-    texts: TextFactory | None
-
-
-@dataclass
-class _Interruption:
-    signum: int = signal.SIGINT
-
-    @property
-    def exit_code(self) -> int:
-        return 128 + self.signum
-
-
-@contextmanager
-def _interruptible() -> Iterator[_Interruption]:
-    """Lets SIGTERM end the run as Ctrl-C does, by KeyboardInterrupt."""
-    interruption = _Interruption()
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        interruption.signum = signum
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield interruption
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def _count_gpus(cluster: Cluster) -> int:
@@ -155,11 +112,30 @@ def _carry_out(
     cluster: Cluster,
     factories: Factories,
     stream: TextIO,
-    interruption: _Interruption,
+    interruption: Interruption,
+) -> int:
+    """Makes what is to be made, unless another run does."""
+    run_id = new_run_id()
+    try:
+        lease = Lease.acquire(job.store.objects, holder=run_id, share=job.settings.share)
+    except LeaseHeld as held:
+        raise RunError(str(held)) from None
+    try:
+        return _make(job, cluster, factories, stream, interruption, run_id)
+    finally:
+        lease.release()
+
+
+def _make(
+    job: Job,
+    cluster: Cluster,
+    factories: Factories,
+    stream: TextIO,
+    interruption: Interruption,
+    run_id: str,
 ) -> int:
     """Writes what the run sets out to do, does it, writes what came of it."""
-    run_id, began = new_run_id(), time.monotonic()
-    num_actors = _num_actors(job, cluster)
+    began, num_actors = time.monotonic(), _num_actors(job, cluster)
     job.store.claim_schema(job.carried)
     job.store.remove_stale()
     job.store.write_rejections(run_id, job.plan.rejections)
@@ -171,9 +147,9 @@ def _carry_out(
         ledger = Ledger(job.store, display, metrics, num_tasks=len(job.plan.tasks))
         code, views = exit_codes.FAILURE, {}
         try:
-            for recipe, tasks in groupby(job.plan.tasks, key=lambda task: task.recipe_name):
-                _run_recipe(job, cluster, factories, recipe, list(tasks), num_actors, ledger)
-            views = report.write_views(job)
+            for recipe in job.plan.tasks.recipes:
+                make_recipe(job, cluster, factories, recipe, num_actors, ledger, interruption)
+            views = report.write_views(job, num_new=ledger.totals.num_done)
             quarantined = job.plan.num_quarantined + ledger.totals.num_quarantined
             code = exit_codes.QUARANTINE if quarantined else exit_codes.COMPLETE
         except KeyboardInterrupt:
@@ -188,57 +164,6 @@ def _carry_out(
             print(report.done(job, ledger.totals, views, seconds), file=stream, flush=True)
             metrics.linger()
         return code
-
-
-def _run_recipe(
-    job: Job,
-    cluster: Cluster,
-    factories: Factories,
-    recipe: str,
-    tasks: list[Task],
-    num_actors: int,
-    ledger: Ledger,
-) -> None:
-    """A gang serves one recipe, so that each has a pool of its own."""
-    from pipeline.dispatch import Dispatcher
-    from pipeline.encode_stage import EncodeStage
-    from pipeline.pool import ActorPool
-
-    use_gpu = _use_gpu(job, cluster)
-    chosen = job.choice.recipes[recipe]
-    spec = EngineSpec(
-        recipe=chosen.to_dict(),
-        guidance=job.weights.guidance,
-        guidance_digest=job.weights.digest,
-        num_slots=job.settings.slots or chosen.num_slots,
-        num_threads=cluster.threads(use_gpu=use_gpu),
-        has_text_encoder=factories.texts is None,
-    )
-    stage = None
-    if factories.texts is not None:
-        handle = cluster.create_encoder(factories.texts, spec, job.store, use_gpu=use_gpu)
-        stage = EncodeStage(handle, Wanted(job.store, spec, tasks))
-    pool = ActorPool(
-        lambda: cluster.create_actor(
-            factories.engine,
-            spec,
-            job.store,
-            use_gpu=use_gpu,
-            encoder=None if stage is None else stage.handle,
-        ),
-        size=min(num_actors, len(tasks)),
-    )
-    schedule = Schedule(tasks, num_slots=spec.num_slots, histories=job.histories)
-    try:
-        Dispatcher(cluster, pool, schedule, ledger, spec.num_slots, stage).run()
-    finally:
-        pool.close()
-        if stage is not None:
-            stage.close()
-
-
-def _use_gpu(job: Job, cluster: Cluster) -> bool:
-    return job.settings.gpus is not None or cluster.num_gpus > 0
 
 
 def _num_actors(job: Job, cluster: Cluster) -> int:
@@ -258,6 +183,7 @@ def _expose(metrics: JobMetrics, job: Job, run_id: str, display: Display) -> Non
         guidance_digest=job.weights.digest[:12],
         version=report.version("dreambatch"),
     )
+    job.store.objects.observe = metrics.note_operation
     metrics.add("assets_total", job.plan.num_committed, status="skipped")
     metrics.add("assets_total", len(job.plan.rejections), status="rejected")
     wanted = job.settings.metrics_port

@@ -9,14 +9,15 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from pipeline.engine_port import EngineSpec, texts_asked
 from pipeline.records import Prompt, Task
 from pipeline.store import Store
 
 _LOG = logging.getLogger(__name__)
-_SEAL_BYTES = hashlib.sha256().digest_size
+_DELETERS = 4
 
 
 def entry_name(guidance_digest: str, texts: Sequence[str]) -> str:
@@ -30,36 +31,43 @@ def entry_of(spec: EngineSpec, prompt: Prompt) -> str:
     return entry_name(spec.guidance_digest, texts_asked(spec, prompt))
 
 
-def seal(payload: bytes) -> bytes:
-    """The bytes of an entry."""
-    return hashlib.sha256(payload).digest() + payload
-
-
-def unseal(data: bytes | None) -> bytes | None:
-    """What was sealed; None where there is nothing, or something damaged."""
-    if data is None or hashlib.sha256(data[_SEAL_BYTES:]).digest() != data[:_SEAL_BYTES]:
-        return None
-    return data[_SEAL_BYTES:]
-
-
 class Wanted:
-    """Which entries the tasks of a run still want; the others are deleted."""
+    """Which entries the tasks under way want; the others are deleted.
 
-    def __init__(self, store: Store, spec: EngineSpec, tasks: Iterable[Task]) -> None:
+    A later task with the same texts has them embedded again, so that a run remembers no more than
+    what is under way. Deleting takes as long as the store does, and so does not hold the caller up.
+    """
+
+    def __init__(self, store: Store, spec: EngineSpec) -> None:
         self._store = store
         self._spec = spec
-        self._counts = Counter(entry_of(spec, task.prompt) for task in tasks)
+        self._names: dict[str, str] = {}
+        """Entries by asset id."""
+        self._counts: Counter[str] = Counter()
+        self._deleting = ThreadPoolExecutor(_DELETERS, thread_name_prefix="delete")
+
+    def ordered(self, task: Task) -> None:
+        """A task was begun, or begun again."""
+        if task.asset_id not in self._names:
+            name = self._names[task.asset_id] = entry_of(self._spec, task.prompt)
+            self._counts[name] += 1
 
     def settled(self, task: Task) -> None:
-        """A task is over: its entry goes, unless another task has the same texts."""
-        name = entry_of(self._spec, task.prompt)
+        """A task is over: its entry goes, unless another one under way has the same texts."""
+        name = self._names.pop(task.asset_id)
         self._counts[name] -= 1
         if not self._counts[name]:
-            _forgiving(lambda: self._store.remove_embedding(name))
+            del self._counts[name]
+            self._deleting.submit(_forgiving, lambda: self._store.remove_embedding(name))
+
+    def clear(self) -> None:
+        """The run has made all it was to make: nothing is left."""
+        self.close()
+        _forgiving(self._store.remove_embeddings)
 
     def close(self) -> None:
-        """The run is over: nothing is left."""
-        _forgiving(self._store.remove_embeddings)
+        """Deletes no more; what is left goes at the end of a later run."""
+        self._deleting.shutdown(wait=True, cancel_futures=True)
 
 
 def _forgiving(remove: Callable[[], None]) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from pipeline.cluster import RunError
 from pipeline.embeddings import Wanted
+from pipeline.errors import RunError
 from pipeline.records import Task
 
 
@@ -29,11 +29,19 @@ class EncodeStage:
             raise RunError(f"the text encoder cannot be loaded: {reason}") from error
         self._loading = None
 
+    def ordered(self, task: Task) -> None:
+        """An attempt at the task was sent."""
+        self._wanted.ordered(task)
+
     def settled(self, task: Task) -> None:
         """A task is over, committed or given up."""
         self._wanted.settled(task)
 
+    def clear(self) -> None:
+        """All tasks are over: deletes what the actor made."""
+        self._wanted.clear()
+
     def close(self) -> None:
-        """Ends the actor; nothing of it is left."""
+        """Ends the actor."""
         ray.kill(self.handle)
         self._wanted.close()

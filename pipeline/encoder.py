@@ -14,8 +14,9 @@ import asyncio
 import os
 from collections.abc import Sequence
 
-from pipeline.embeddings import entry_name, seal, unseal
+from pipeline.embeddings import entry_name
 from pipeline.engine_port import EngineSpec, TextEngine, TextFactory
+from pipeline.seals import seal, unseal
 from pipeline.store import Store
 
 BATCH = 8

@@ -31,6 +31,8 @@ class EngineSpec:
     num_threads: int
     has_text_encoder: bool = True
     """Whether the engine embeds texts itself; otherwise each request brings them along."""
+    checkpoint_seconds: float | None = None
+    """How old a scene's newest checkpoint may become; None: none are made."""
 
 
 class Finished(Protocol):
@@ -48,25 +50,60 @@ class Finished(Protocol):
     def losses(self) -> Mapping[str, float]: ...
 
 
+class Saved(Protocol):
+    """A resident as it was after one of its steps (`engine.checkpoint.Checkpoint`)."""
+
+    @property
+    def seconds(self) -> float:
+        """Device time that it has cost so far."""
+        ...
+
+    def to_bytes(self) -> bytes | None:
+        """What a request takes along to go on from there, on any machine; None where the scene has
+        failed. May be called on another thread, while the gang goes on."""
+        ...
+
+
 class Gang(Protocol):
     """Scenes that advance together (`engine.gang.Gang`)."""
 
     @property
     def num_free(self) -> int: ...
-    def add(self, request: Any) -> None: ...
+    def add(self, request: Any) -> int:
+        """Returns the steps that its checkpoint had behind it; ValueError if that does not fit."""
+        ...
+
     def step(self) -> None: ...
     def take_finished(self) -> list[Any]: ...
     def progress(self) -> Mapping[str, float]: ...
+    def seconds(self) -> Mapping[str, float]:
+        """Device time of each resident, by key; what its checkpoint had behind it included."""
+        ...
+
+    def save(self, key: str) -> Saved: ...
 
 
 class Engine(Protocol):
-    """A loaded engine: weights in memory, gangs on demand; a single one has one slot."""
+    """A loaded engine: weights in memory, gangs on demand. A frugal gang takes longer and less
+    memory."""
 
     @property
     def device(self) -> str: ...
-    def new_gang(self, *, is_single: bool = False) -> Gang: ...
+    @property
+    def num_slots(self) -> int:
+        """Scenes of a gang, unless the device turns out too small for them."""
+        ...
+
+    def new_gang(self, *, num_slots: int, is_frugal: bool = False) -> Gang: ...
     def request(
-        self, *, key: str, prompt: str, negative_prompt: str, seed: int, text: bytes | None = None
+        self,
+        *,
+        key: str,
+        prompt: str,
+        negative_prompt: str,
+        seed: int,
+        text: bytes | None = None,
+        checkpoint: bytes | None = None,
     ) -> Any: ...
     def export(self, finished: Any, metadata: Mapping[str, str]) -> "Asset": ...
     def peak_memory_bytes(self) -> int: ...
@@ -154,18 +191,23 @@ class _TorchEngine:
             with_texts=spec.has_text_encoder,
         )
         self._recipe = Recipe.from_dict(spec.recipe)
-        self._num_slots = spec.num_slots
+        self.num_slots = spec.num_slots
         self.device = torch.cuda.get_device_name() if self._is_cuda else "cpu"
 
-    def new_gang(self, *, is_single: bool = False) -> Gang:
+    def new_gang(self, *, num_slots: int, is_frugal: bool = False) -> Gang:
+        from engine.gang import FRUGAL_RAYS
         from engine.gang import Gang as EngineGang
 
         if self._is_cuda:
             import torch
 
             torch.cuda.empty_cache()
-        num_slots = 1 if is_single else self._num_slots
-        return EngineGang(self._recipe, self._guidance, num_slots=num_slots)
+        return EngineGang(
+            self._recipe,
+            self._guidance,
+            num_slots=num_slots,
+            ray_chunk=FRUGAL_RAYS if is_frugal else None,
+        )
 
     def request(
         self,
@@ -175,6 +217,7 @@ class _TorchEngine:
         negative_prompt: str,
         seed: int,
         text: bytes | None = None,
+        checkpoint: bytes | None = None,
     ) -> Any:
         from safetensors.torch import load
 
@@ -186,6 +229,7 @@ class _TorchEngine:
             negative_prompt=negative_prompt,
             seed=seed,
             text=None if text is None else load(text)["text"],
+            checkpoint=checkpoint,
         )
 
     def export(self, finished: Any, metadata: Mapping[str, str]) -> "Asset":

@@ -1,4 +1,4 @@
-"""Mistakes that only the user can mend: one line each, saying what, and how to mend it."""
+"""What ends a command in one line: a mistake that only the user can mend, a run that may go on."""
 
 
 class UserError(ValueError):
@@ -7,3 +7,7 @@ class UserError(ValueError):
 
 class InvalidStore(UserError):
     """The output is not a dataset, or not one that this command can use."""
+
+
+class RunError(Exception):
+    """A run that cannot go on, though the user did nothing wrong: exit code 1, safe to repeat."""

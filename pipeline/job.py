@@ -4,9 +4,9 @@ Mistakes of the user come out here as `UserError`, before Ray starts and before 
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
-from pathlib import Path
+from operator import itemgetter
 
 import pyarrow as pa
 
@@ -39,8 +39,12 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A run before it starts. `num_assets` counts all that the output holds already; `histories`
-    maps asset ids to the kinds of their failures in earlier runs; `earlier` is the newest run."""
+    """A run before it starts.
+
+    `num_assets` counts all that the output holds already; `histories` maps asset ids that are not
+    committed to the kinds of their failures in earlier runs; `checkpointed` are the planned ids
+    that were left halfway; `earlier` is the newest run.
+    """
 
     settings: RunSettings
     store: Store
@@ -51,6 +55,7 @@ class Job:
     manifest_digest: str
     num_assets: int
     histories: dict[str, list[str]]
+    checkpointed: frozenset[str]
     earlier: RunStart | None
 
 
@@ -60,32 +65,26 @@ def prepare(settings: RunSettings, *, has_gpus: Callable[[], bool]) -> Job:
     Raises UserError for every mistake that can be seen without running.
     """
     settings.check()
-    if settings.recipe is not None:
-        recipe_named(settings.recipe)
-    if settings.guidance is not None:
-        check_weights(settings.guidance)
     carried = manifest.schema(settings.manifest)
-    rows = read_rows(settings.manifest, limit=settings.limit, strict=settings.strict)
     store, earlier = _earlier(settings.output)
     if store is not None:
         _check_schema(store, carried)
     choice = choose_recipe(settings, earlier, has_gpus=has_gpus)
     weights = choose_weights(settings, earlier, choice.recipes[choice.default])
     store = Store.open(settings.output, create=True)
-    histories, quarantined = _failures(store)
     committed = store.committed()
-    plan = make_plan(
-        rows,
-        recipes={name: recipe.digest() for name, recipe in choice.recipes.items()},
-        default_recipe=choice.default,
-        unfit=_unfit(settings, choice),
-        guidance=weights.guidance,
-        guidance_digest=weights.digest,
+    histories, quarantined = _failures(store, committed)
+    plan = plan_rows(
+        settings.manifest,
+        choice=choice,
+        weights=weights,
+        carried=carried,
+        has_one_model=settings.guidance is not None,
+        limit=settings.limit,
+        strict=settings.strict,
         committed=committed,
         quarantined=quarantined,
     )
-    if settings.strict and plan.rejections:
-        raise _rejected(plan.rejections[0])
     return Job(
         settings=settings,
         store=store,
@@ -96,14 +95,53 @@ def prepare(settings: RunSettings, *, has_gpus: Callable[[], bool]) -> Job:
         manifest_digest=manifest.digest(settings.manifest),
         num_assets=len(committed),
         histories=histories,
+        checkpointed=frozenset(store.checkpointed().intersection(plan.tasks.asset_ids())),
         earlier=earlier,
     )
 
 
-def _unfit(settings: RunSettings, choice: Choice) -> dict[str, str]:
-    """Recipes for another diffusion model than the run's; none where the user named one for all."""
-    if settings.guidance is not None:
-        return {}
+def plan_rows(
+    url: str,
+    *,
+    choice: Choice,
+    weights: Weights,
+    carried: pa.Schema,
+    has_one_model: bool,
+    limit: int | None,
+    strict: bool,
+    committed: Set[str] = frozenset(),
+    quarantined: Set[str] = frozenset(),
+) -> Plan:
+    """The plan of a manifest. `has_one_model`: the user named one diffusion model for all recipes.
+
+    UserError as `manifest.read`, and at a rejected row if `strict`.
+    """
+    plan = make_plan(
+        _rows(url, limit=limit, strict=strict),
+        recipes={name: recipe.digest() for name, recipe in choice.recipes.items()},
+        default_recipe=choice.default,
+        carried=carried,
+        unfit={} if has_one_model else _unfit(choice),
+        guidance=weights.guidance,
+        guidance_digest=weights.digest,
+        committed=committed,
+        quarantined=quarantined,
+    )
+    if strict and plan.rejections:
+        raise _rejected(next(iter(plan.rejections)))
+    return plan
+
+
+def _rows(url: str, *, limit: int | None, strict: bool) -> Iterator[Prompt | Rejection]:
+    """The manifest's rows, one by one. UserError at the first rejected one if `strict`."""
+    for row in manifest.read(url, limit=limit):
+        if strict and isinstance(row, Rejection):
+            raise _rejected(row)
+        yield row
+
+
+def _unfit(choice: Choice) -> dict[str, str]:
+    """Recipes for another diffusion model than the default's, and why no row can have them."""
     ours = choice.recipes[choice.default].guidance
     return {
         name: f"recipe {name!r} is for the model {recipe.guidance!r}, this run has {ours!r}: "
@@ -111,26 +149,6 @@ def _unfit(settings: RunSettings, choice: Choice) -> dict[str, str]:
         for name, recipe in choice.recipes.items()
         if recipe.guidance != ours
     }
-
-
-def read_rows(url: str, *, limit: int | None, strict: bool) -> list[Prompt | Rejection]:
-    """The manifest's rows. UserError at the first rejected one if `strict`."""
-    rows: list[Prompt | Rejection] = []
-    for row in manifest.read(url, limit=limit):
-        if strict and isinstance(row, Rejection):
-            raise _rejected(row)
-        rows.append(row)
-    return rows
-
-
-def recipe_named(name: str) -> Recipe:
-    """The recipe of that name, or in that file. UserError otherwise."""
-    return recipe_files.find(name)
-
-
-def check_weights(guidance: str) -> Path:
-    """The directory of a guidance model here. UserError unless all its files are there."""
-    return models.find(guidance).path
 
 
 def choose_recipe(
@@ -141,18 +159,33 @@ def choose_recipe(
     An output that is continued keeps the recipes it was begun with, whatever this version of the
     library says they are.
     """
-    known = {name: library.get(name) for name in library.names()}
-    if settings.recipe is not None:
-        chosen = recipe_named(settings.recipe)
-        return Choice(default=chosen.name, recipes=known | {chosen.name: chosen})
-    if earlier is not None:
-        try:
-            stored = {name: Recipe.from_dict(data) for name, data in earlier.recipes.items()}
-        except (TypeError, ValueError) as error:
-            raise UserError(f"run {earlier.run_id}: {error}; say --recipe to choose anew") from None
-        return Choice(default=earlier.details["recipe"], recipes=known | stored)
-    is_gpu = settings.gpus is not None or has_gpus()
-    return Choice(default="primitives" if is_gpu else "primitives_cpu", recipes=known)
+    if settings.recipe is None and earlier is not None:
+        return _stored(earlier)
+    default = settings.recipe
+    if default is None:
+        default = "primitives" if settings.gpus is not None or has_gpus() else "primitives_cpu"
+    return choice_of(default)
+
+
+def choice_of(name: str) -> Choice:
+    """The recipe of that name, or in that file, and beside it those of the library."""
+    chosen = recipe_files.find(name)
+    return Choice(default=chosen.name, recipes=_library() | {chosen.name: chosen})
+
+
+def _stored(run: RunStart) -> Choice:
+    try:
+        stored = {name: Recipe.from_dict(data) for name, data in run.recipes.items()}
+        default = run.details["recipe"]
+        if default not in stored:
+            raise ValueError(f"its recipe {default!r} is not among {', '.join(stored)}")
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UserError(f"run {run.run_id}: {error}; say --recipe to choose anew") from None
+    return Choice(default=default, recipes=_library() | stored)
+
+
+def _library() -> dict[str, Recipe]:
+    return {name: library.get(name) for name in library.names()}
 
 
 def choose_weights(settings: RunSettings, earlier: RunStart | None, recipe: Recipe) -> Weights:
@@ -184,15 +217,18 @@ def _check_schema(store: Store, carried: pa.Schema) -> None:
     store.check_schema(carried)
 
 
-def _failures(store: Store) -> tuple[dict[str, list[str]], set[str]]:
-    """Kinds of earlier failures by asset id, oldest first, and the ids that were given up."""
+def _failures(store: Store, committed: Set[str]) -> tuple[dict[str, list[str]], set[str]]:
+    """Of what is not committed: kinds of earlier failures by asset id, oldest first, and the ids
+    that were given up."""
+    found = [
+        (failure.created_at, failure.asset_id, failure.error_kind, failure.quarantined)
+        for failure in store.failures()
+        if failure.asset_id not in committed
+    ]
     histories: defaultdict[str, list[str]] = defaultdict(list)
-    quarantined = set()
-    for failure in sorted(store.failures(), key=lambda failure: failure.created_at):
-        histories[failure.asset_id].append(failure.error_kind)
-        if failure.quarantined:
-            quarantined.add(failure.asset_id)
-    return dict(histories), quarantined
+    for _, asset_id, kind, _ in sorted(found, key=itemgetter(0)):
+        histories[asset_id].append(kind)
+    return dict(histories), {asset_id for _, asset_id, _, is_last in found if is_last}
 
 
 def _rejected(rejection: Rejection) -> UserError:

@@ -1,29 +1,43 @@
 """What a run has to show: every event is counted here once, for metrics, display and summary.
 
-The ledger also keeps charged failures in the store; it never decides anything.
+The ledger also keeps charged failures in the store; it never decides anything. An event costs the
+same however many tasks and actors there are; what has to look at all of them is shown twice a
+second, and less often where they are many.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pipeline import retry
+from pipeline import places, retry
+from pipeline.errors import RunError
+from pipeline.fleet import Glance, Lost
 from pipeline.metrics import JobMetrics
 from pipeline.progress import Display, Snapshot, duration, shorten
 from pipeline.records import Failure, Outcome, Task
 from pipeline.schedule import Attempt, Failed, Schedule
 from pipeline.store import Store
 
+_SHOW_SECONDS = 0.5
+_GLIMPSES_A_SECOND = 100.0
+"""What is shown takes a look at every actor: a thousand of them are shown every ten seconds."""
+
 
 @dataclass(kw_only=True)
 class Totals:
-    """Counts of one run."""
+    """Counts of one run.
+
+    Device time is useful where it ended in an asset of this run, whichever run spent it; wasted, by
+    cause, where it did not: `duplicate`, or the kind of the failure. What a checkpoint keeps of an
+    attempt that was preempted is neither until its asset is over.
+    """
 
     num_committed: int = 0
     num_duplicate: int = 0
     num_quarantined: int = 0
     num_failed_attempts: int = 0
-    gpu_seconds: float = 0.0
+    gpu_seconds_useful: float = 0.0
+    gpu_seconds_wasted: dict[str, float] = field(default_factory=dict)
     bytes_written: int = 0
 
     @property
@@ -31,11 +45,14 @@ class Totals:
         """Assets that lie in the store, whoever put them there."""
         return self.num_committed + self.num_duplicate
 
+    @property
+    def gpu_seconds(self) -> float:
+        """Device time, useful or not."""
+        return self.gpu_seconds_useful + sum(self.gpu_seconds_wasted.values())
 
-@dataclass(kw_only=True)
-class _Glimpse:
-    fractions: Mapping[str, float] = field(default_factory=dict)
-    steps_per_second: float = 0.0
+    def waste(self, cause: str, seconds: float) -> None:
+        """Counts device time that was for nothing."""
+        self.gpu_seconds_wasted[cause] = self.gpu_seconds_wasted.get(cause, 0.0) + seconds
 
 
 class Ledger:
@@ -58,7 +75,8 @@ class Ledger:
         self._clock = clock
         self._first_order: float | None = None
         self._orders: dict[str, tuple[float, str]] = {}
-        self._glimpses: dict[str, _Glimpse] = {}
+        self._glimpses: dict[str, Glance] = {}
+        self._next_show = 0.0
 
     def ordered(self, attempt: Attempt) -> None:
         """An attempt was sent to an actor."""
@@ -76,9 +94,11 @@ class Ledger:
         self._metrics.add("assets_total", status=outcome.status)
         if outcome.status == "duplicate":
             self.totals.num_duplicate += 1
+            self._waste("duplicate", outcome.gpu_seconds)
             self._metrics.add("commit_conflicts_total")
         else:
             self.totals.num_committed += 1
+            self.totals.gpu_seconds_useful += outcome.gpu_seconds
             self._metrics.set("last_commit_timestamp_seconds", time.time())
         self.totals.bytes_written += outcome.bytes_written
         self._metrics.add("output_bytes_total", outcome.bytes_written)
@@ -93,18 +113,27 @@ class Ledger:
         )
 
     def failed(self, failed: Failed, *, gpu_seconds: float = 0.0) -> None:
-        """An attempt failed; what follows has been decided."""
+        """An attempt failed; what follows has been decided.
+
+        RunError where an asset is given up and the store does not take the record of it.
+        """
         task = failed.attempt.task
         is_charged = retry.policy(failed.kind).charged
-        self.totals.num_failed_attempts += 1
-        self._count_attempt("failed" if is_charged else "lost", gpu_seconds)
         if is_charged or failed.decision.gives_up:
-            self._store.write_failure(_failure(failed))
+            self._keep(failed)
+        self._waste(failed.kind, gpu_seconds)
+        is_preempted = failed.kind == "preempted"
+        if is_preempted:
+            self._count_attempt("preempted", gpu_seconds)
+        else:
+            self.totals.num_failed_attempts += 1
+            self._count_attempt("failed" if is_charged else "lost", gpu_seconds)
         prompt = shorten(task.prompt.prompt)
         if not failed.decision.gives_up:
             self._metrics.add("retries_total", kind=failed.kind)
-            how = _HOW[failed.decision.change or "same"]
-            self._display.say(f"{failed.kind}: {prompt!r} {how} ({_brief(failed.message)})")
+            if not is_preempted:
+                how = _HOW[failed.decision.change or "same"]
+                self._display.say(f"{failed.kind}: {prompt!r} {how} ({_brief(failed.message)})")
             return
         self._orders.pop(task.asset_id)
         self.totals.num_quarantined += 1
@@ -115,35 +144,67 @@ class Ledger:
             f"attempts, {failed.kind}: {_brief(failed.message)}"
         )
 
-    def glimpsed(self, actor: str, fractions: Mapping[str, float], steps_per_second: float) -> None:
-        """An actor said how far its scenes are, by asset id."""
-        self._glimpses[actor] = _Glimpse(fractions=fractions, steps_per_second=steps_per_second)
+    def glimpsed(self, actor: str, glance: Glance) -> None:
+        """An actor said how far its scenes are."""
+        self._glimpses[actor] = glance
 
     def lost_sight(self, actor: str) -> None:
         """An actor is out of reach: what it said last is no longer true."""
         self._glimpses.pop(actor, None)
+
+    def lost(self, loss: Lost, *, num_tasks: int) -> None:
+        """An actor is gone, with so many tasks."""
+        self._metrics.add("actors_lost_total", cause=loss.cause)
+        self.said(f"lost {loss.actor} with {num_tasks} prompts: {loss.message}")
 
     def said(self, text: str) -> None:
         """An event that is not about an asset."""
         self._display.say(text)
 
     def turned(
-        self, schedule: Schedule, *, num_ready: int, num_coming: int, num_slots: int, busy: float
+        self,
+        schedule: Schedule,
+        *,
+        num_ready: int,
+        num_coming: int,
+        num_leaving: int,
+        busy: float,
+        is_last: bool = False,
     ) -> None:
-        """One turn of the driver's loop, which took `busy` seconds besides waiting."""
+        """One turn of the driver's loop, which took `busy` seconds besides waiting.
+
+        `num_leaving` actors have parted and still hold tasks. The last turn is shown in any case.
+        """
         self._metrics.observe("driver_loop_seconds", busy)
+        now = self._clock()
+        if now < self._next_show and not is_last:
+            return
+        self._next_show = now + max(_SHOW_SECONDS, len(self._glimpses) / _GLIMPSES_A_SECOND)
+        self._show_queue(schedule)
+        self._show_slots(schedule, num_ready * schedule.num_slots, num_coming * schedule.num_slots)
+        for state, number in (
+            ("ready", num_ready),
+            ("coming", num_coming),
+            ("leaving", num_leaving),
+        ):
+            self._metrics.set("actors", number, state=state)
+        stuck = max((glance.stuck_seconds for glance in self._glimpses.values()), default=0.0)
+        self._metrics.set("stuck_seconds", stuck)
+        self._display.update(self._snapshot(num_ready))
+
+    def _show_queue(self, schedule: Schedule) -> None:
         ended = self.totals.num_done + self.totals.num_quarantined
         under_way = schedule.num_suspects + schedule.num_running
         # A schedule knows its own recipe's prompts; what waits for a later recipe waits as well.
         self._metrics.set("queue", self._num_tasks - ended - under_way, state="waiting")
         self._metrics.set("queue", schedule.num_suspects, state="suspect")
         self._metrics.set("queue", schedule.num_running, state="running")
-        slots = num_ready * num_slots
-        taken = min(schedule.num_running, slots)
+
+    def _show_slots(self, schedule: Schedule, num_up: int, num_down: int) -> None:
+        taken = min(schedule.num_running, num_up)
         self._metrics.set("slots", taken, state="busy")
-        self._metrics.set("slots", slots - taken, state="free")
-        self._metrics.set("slots", num_coming * num_slots, state="down")
-        self._display.update(self._snapshot(num_ready))
+        self._metrics.set("slots", num_up - taken, state="free")
+        self._metrics.set("slots", num_down, state="down")
 
     def _snapshot(self, num_ready: int) -> Snapshot:
         elapsed = 0.0 if self._first_order is None else self._clock() - self._first_order
@@ -165,15 +226,28 @@ class Ledger:
         )
 
     def _count_attempt(self, outcome: str, gpu_seconds: float) -> None:
-        self.totals.gpu_seconds += gpu_seconds
         self._metrics.add("attempts_total", outcome=outcome)
         self._metrics.add("gpu_seconds_total", gpu_seconds, outcome=outcome)
+
+    def _waste(self, cause: str, gpu_seconds: float) -> None:
+        self.totals.waste(cause, gpu_seconds)
+        self._metrics.add("wasted_gpu_seconds_total", gpu_seconds, cause=cause)
+
+    def _keep(self, failed: Failed) -> None:
+        try:
+            self._store.write_failure(_failure(failed))
+        except Exception as error:  # storage clients have no common family of errors
+            reason = places.reason(error)
+            if failed.decision.gives_up:
+                raise RunError(f"the output refuses the record of a failure: {reason}") from error
+            self._display.say(f"warning: a failure is not kept in _failures/: {reason}")
 
 
 _HOW = {
     "same": "will be tried again",
     "new_seed": "will be tried again with another seed",
     "alone": "will be tried again alone",
+    "frugal": "will be tried again alone, with as little memory as it can",
 }
 
 

@@ -16,7 +16,7 @@ integer column with a gap into floats. Every other column is carried along untou
 import hashlib
 import json
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ import pyarrow as pa
 from pipeline import places
 from pipeline.asset_table import is_reserved
 from pipeline.errors import UserError
+from pipeline.first_rows import KEY_BYTES, FirstRows
 from pipeline.prompt_tables import KNOWN_COLUMNS, BadRow, PromptTable, Row, open_table
 from pipeline.records import Prompt, Rejection
 
@@ -33,10 +34,11 @@ MAX_ID = 256
 MAX_SEED = 2**63 - 1
 MAX_NUM_SEEDS = 10_000
 _KEPT_TEXT = 200
+_QUOTE = json.JSONEncoder().encode
 
 
 def read(
-    url: str, *, limit: int | None = None, batch_rows: int = 8192
+    url: str, *, limit: int | None = None, batch_rows: int = 1024
 ) -> Iterator[Prompt | Rejection]:
     """Yield the requests of a manifest in its order, and a Rejection for what cannot be made.
 
@@ -51,8 +53,9 @@ def read(
     with open_table(url) as table:
         carried = _carried(url, table)
         for batch in table.batches(batch_rows):
-            for row, values in enumerate(batch, start=num_rows):
-                for item in _requests(row, values, carried):
+            faults = _faults(batch, carried)
+            for index, values in enumerate(batch):
+                for item in _requests(num_rows + index, values, carried.names, faults.get(index)):
                     item = seen.judge(item) if isinstance(item, Prompt) else item
                     yield item
                     num_prompts += isinstance(item, Prompt)
@@ -91,23 +94,44 @@ class _RowError(ValueError):
 
 @dataclass(frozen=True)
 class _Seen:
-    """The requests and ids so far, by 16 bytes of their hash, with the row that had them first."""
+    """The requests and ids so far, by their hashes, with the row that had them first."""
 
-    requests: dict[bytes, int] = field(default_factory=dict)
-    ids: dict[bytes, int] = field(default_factory=dict)
+    requests: FirstRows = field(default_factory=FirstRows)
+    ids: FirstRows = field(default_factory=FirstRows)
 
     def judge(self, prompt: Prompt) -> Prompt | Rejection:
         """The prompt, now remembered; or its rejection, which leaves no trace."""
-        request, name = _request_hash(prompt)[:16], _hash(prompt.prompt_id)[:16]
-        if request in self.requests:
-            first = self.requests[request]
+        four = (prompt.prompt, prompt.negative_prompt, prompt.seed, prompt.recipe)
+        request, name = _request_hash(*four)[:KEY_BYTES], _hash(prompt.prompt_id)[:KEY_BYTES]
+        if (first := self.requests.get(request)) is not None:
             what = f"repeats the prompt, negative prompt, seed and recipe of row {first}"
-        elif name in self.ids:
-            what = f"repeats the prompt_id {prompt.prompt_id!r} of row {self.ids[name]}"
+        elif (first := self.ids.claim(name, prompt.row)) is not None:
+            what = f"repeats the prompt_id {prompt.prompt_id!r} of row {first}"
         else:
-            self.requests[request] = self.ids[name] = prompt.row
+            self.requests.claim(request, prompt.row)
             return prompt
         return _rejection(prompt.row, prompt.prompt_id, prompt.prompt, what)
+
+
+def _faults(batch: Sequence[Row], carried: pa.Schema) -> dict[int, str]:
+    """Rows of a batch with a carried value that its column's type cannot hold, and why."""
+    faults: dict[int, str] = {}
+    for column in carried:
+        values = [None if isinstance(row, BadRow) else row.get(column.name) for row in batch]
+        if _misfit(values, column.type) is None:
+            continue
+        for index, value in enumerate(values):
+            if (reason := _misfit([value], column.type)) is not None:
+                faults.setdefault(index, f"{column.name} cannot be {_brief(value)}: {reason}")
+    return faults
+
+
+def _misfit(values: list[Any], kind: pa.DataType) -> str | None:
+    try:
+        pa.array(values, kind)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+        return " ".join(str(error).split())
+    return None
 
 
 def _carried(url: str, table: PromptTable) -> pa.Schema:
@@ -134,13 +158,17 @@ def _carried(url: str, table: PromptTable) -> pa.Schema:
     return pa.schema(carried)
 
 
-def _requests(row: int, values: Row, carried: pa.Schema) -> Iterator[Prompt | Rejection]:
-    """The prompts of one row, or its single rejection."""
+def _requests(
+    row: int, values: Row, carried: Sequence[str], fault: str | None
+) -> Iterator[Prompt | Rejection]:
+    """The prompts of one row, or its single rejection. `fault`: what is wrong with it already."""
     if isinstance(values, BadRow):
         yield _rejection(row, None, None, values.reason)
         return
     try:
         first, num_seeds = _prompt(row, values, carried)
+        if fault is not None:
+            raise _RowError(fault)
     except _RowError as error:
         yield _rejection(row, values.get("prompt_id"), values.get("prompt"), str(error))
         return
@@ -151,26 +179,29 @@ def _requests(row: int, values: Row, carried: pa.Schema) -> Iterator[Prompt | Re
         yield replace(first, seed=seed, prompt_id=f"{first.prompt_id}-{seed}")
 
 
-def _prompt(row: int, values: Mapping[str, Any], carried: pa.Schema) -> tuple[Prompt, int]:
+def _prompt(row: int, values: Mapping[str, Any], carried: Sequence[str]) -> tuple[Prompt, int]:
     """The row's first prompt and how many seeds it asks for. Raises _RowError."""
     text = _text(values, "prompt", MAX_TEXT)
     if not text:
         raise _RowError("prompt is empty")
+    negative_prompt = _text(values, "negative_prompt", MAX_TEXT)
     seed = _integer(values, "seed", 0, MAX_SEED)
+    seed = default_seed(text) if seed is None else seed
+    recipe = _text(values, "recipe", MAX_ID) or None
+    name = _id_text(values) or _request_hash(text, negative_prompt, seed, recipe).hex()[:16]
+    num_seeds = _integer(values, "num_seeds", 1, MAX_NUM_SEEDS) or 1
+    if seed + num_seeds - 1 > MAX_SEED:
+        raise _RowError(f"seed {seed} with num_seeds {num_seeds} passes {MAX_SEED}")
     prompt = Prompt(
         row=row,
-        prompt_id="",
+        prompt_id=name,
         prompt=text,
-        negative_prompt=_text(values, "negative_prompt", MAX_TEXT),
-        seed=default_seed(text) if seed is None else seed,
-        recipe=_text(values, "recipe", MAX_ID) or None,
-        extra={column.name: _carry(values, column) for column in carried},
+        negative_prompt=negative_prompt,
+        seed=seed,
+        recipe=recipe,
+        extra={name: values.get(name) for name in carried},
     )
-    num_seeds = _integer(values, "num_seeds", 1, MAX_NUM_SEEDS) or 1
-    if prompt.seed + num_seeds - 1 > MAX_SEED:
-        raise _RowError(f"seed {prompt.seed} with num_seeds {num_seeds} passes {MAX_SEED}")
-    name = _id_text(values) or _request_hash(prompt).hex()[:16]
-    return replace(prompt, prompt_id=name), num_seeds
+    return prompt, num_seeds
 
 
 def _text(values: Mapping[str, Any], name: str, longest: int) -> str:
@@ -212,19 +243,13 @@ def _whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _carry(values: Mapping[str, Any], column: pa.Field) -> Any:
-    value = values.get(column.name)
-    if isinstance(value, bytes) and pa.types.is_string(column.type):
-        raise _RowError(f"{column.name} is not UTF-8: got {_brief(value)}")
-    return value
+def _request_hash(prompt: str, negative_prompt: str, seed: int, recipe: str | None) -> bytes:
+    name = "null" if recipe is None else _QUOTE(recipe)
+    return _hash(f"[{_QUOTE(prompt)}, {_QUOTE(negative_prompt)}, {seed}, {name}]")
 
 
-def _request_hash(prompt: Prompt) -> bytes:
-    return _hash([prompt.prompt, prompt.negative_prompt, prompt.seed, prompt.recipe])
-
-
-def _hash(value: Any) -> bytes:
-    return hashlib.sha256(json.dumps(value).encode()).digest()
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 def _rejection(row: int, prompt_id: object, prompt: object, reason: str) -> Rejection:

@@ -16,11 +16,16 @@ from wsgiref.simple_server import WSGIServer
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.registry import Collector
 
+from pipeline import retry
+
 PREFIX = "dreambatch_"
 MAX_LINGER_SECONDS = 60.0
 
+_OUTCOMES = ("committed", "duplicate", "failed", "lost", "preempted")
+
 _ASSET_BUCKETS = (5, 15, 30, 60, 90, 120, 180, 240, 300, 420, 600, 900, 1800, 3600)
 _STAGE_BUCKETS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
+_STORE_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 _LOOP_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
 
 
@@ -54,8 +59,9 @@ METRICS: dict[str, Metric] = {
         Metric(
             name="attempts_total",
             kind="counter",
-            help="Attempts that ended. lost: their actor or its gang went away under them.",
-            labels={"outcome": ("committed", "duplicate", "failed", "lost")},
+            help="Attempts that ended. lost: their actor or its gang went away under them. "
+            "preempted: their actor was asked to leave.",
+            labels={"outcome": _OUTCOMES},
         ),
         Metric(
             name="retries_total",
@@ -74,6 +80,25 @@ METRICS: dict[str, Metric] = {
             kind="gauge",
             help="Slots of all gangs. down: their actor is starting or recovering.",
             labels={"state": ("busy", "free", "down")},
+        ),
+        Metric(
+            name="actors",
+            kind="gauge",
+            help="Actors. coming: starting or recovering. leaving: out of reach or asked to stop, "
+            "with prompts of which nothing is known yet.",
+            labels={"state": ("ready", "coming", "leaving")},
+        ),
+        Metric(
+            name="actors_lost_total",
+            kind="counter",
+            help="Actors that went away: their process died, their machine did, or they hung.",
+            labels={"cause": ("process", "node", "hung")},
+        ),
+        Metric(
+            name="stuck_seconds",
+            kind="gauge",
+            unit="seconds",
+            help="The longest time for which an actor with work has not moved.",
         ),
         Metric(
             name="asset_seconds",
@@ -95,7 +120,14 @@ METRICS: dict[str, Metric] = {
             kind="counter",
             unit="seconds",
             help="Device time by what became of it; of lost attempts an estimate.",
-            labels={"outcome": ("committed", "duplicate", "failed", "lost")},
+            labels={"outcome": _OUTCOMES},
+        ),
+        Metric(
+            name="wasted_gpu_seconds_total",
+            kind="counter",
+            unit="seconds",
+            help="Device time that gave no asset, by cause: duplicate, or the kind of the failure.",
+            labels={"cause": ("duplicate", *retry.TABLE)},
         ),
         Metric(
             name="output_bytes_total",
@@ -115,10 +147,24 @@ METRICS: dict[str, Metric] = {
             help="Unix time of the newest commit; 0 before the first.",
         ),
         Metric(
+            name="store_operations_total",
+            kind="counter",
+            help="Operations of the driver on the output, by what came of them.",
+            labels={"operation": (), "result": ()},
+        ),
+        Metric(
+            name="store_operation_seconds",
+            kind="histogram",
+            unit="seconds",
+            help="Time of one operation of the driver on the output.",
+            labels={"operation": ()},
+            buckets=_STORE_BUCKETS,
+        ),
+        Metric(
             name="driver_loop_seconds",
             kind="histogram",
             unit="seconds",
-            help="Time the driver spent on one turn of its loop, waiting left out.",
+            help="CPU time of one turn of the driver's loop.",
             buckets=_LOOP_BUCKETS,
         ),
         Metric(
@@ -148,6 +194,7 @@ class JobMetrics:
         self._server: WSGIServer | None = None
         self._scrapes = _Scrapes()
         self.registry.register(self._scrapes)
+        self._children: dict[tuple[str, tuple[tuple[str, str], ...]], Any] = {}
         self._metrics: dict[str, Any] = {
             name: _build(metric, self.registry)
             for name, metric in METRICS.items()
@@ -165,6 +212,11 @@ class JobMetrics:
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Puts a value into a histogram."""
         self._child(name, labels).observe(value)
+
+    def note_operation(self, operation: str, result: str, seconds: float) -> None:
+        """One operation on the output; an observer of `Objects`."""
+        self.add("store_operations_total", operation=operation, result=result)
+        self.observe("store_operation_seconds", seconds, operation=operation)
 
     def totals(self) -> dict[str, float]:
         """Counters, gauges, and sums and counts of histograms, by their full names and labels."""
@@ -203,8 +255,13 @@ class JobMetrics:
             self._server.server_close()
 
     def _child(self, name: str, labels: Mapping[str, str]) -> Any:
-        metric = self._metrics[name]
-        return metric.labels(**labels) if labels else metric
+        # prometheus_client looks children up under a lock, for half the time of an event.
+        key = name, tuple(labels.items())
+        child = self._children.get(key)
+        if child is None:
+            metric = self._metrics[name]
+            child = self._children[key] = metric.labels(**labels) if labels else metric
+        return child
 
 
 class _Scrapes(Collector):

@@ -12,11 +12,18 @@ Canonical JSON: keys sorted, no blanks, text in NFC and UTF-8 without escapes fo
 import hashlib
 import json
 import unicodedata
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from pipeline.records import Prompt, Rejection, Task
+import pyarrow as pa
+
+from pipeline.first_rows import FirstRows
+from pipeline.records import Prompt, Rejection
+from pipeline.rejection_table import RejectionTable
+from pipeline.task_table import TaskTable
+
+_QUOTE = json.JSONEncoder(ensure_ascii=False).encode
 
 SHARDS = tuple(f"x{byte:02x}" for byte in range(256))
 
@@ -28,10 +35,10 @@ class Plan:
     num_prompts = len(tasks) + num_committed + num_quarantined; a rejected row counts in none.
     """
 
-    tasks: list[Task]
+    tasks: TaskTable
     num_committed: int
     num_quarantined: int
-    rejections: list[Rejection]
+    rejections: RejectionTable
 
     @property
     def num_prompts(self) -> int:
@@ -40,14 +47,12 @@ class Plan:
 
 def asset_id(prompt: Prompt, recipe_digest: str, guidance_digest: str) -> str:
     """32 hex digits that name the asset of this prompt under this recipe and these weights."""
-    request = {
-        "prompt": unicodedata.normalize("NFC", prompt.prompt),
-        "negative_prompt": unicodedata.normalize("NFC", prompt.negative_prompt),
-        "seed": prompt.seed,
-        "recipe_digest": recipe_digest,
-        "guidance_digest": guidance_digest,
-    }
-    canonical = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    canonical = (
+        f'{{"guidance_digest":{_QUOTE(guidance_digest)}'
+        f',"negative_prompt":{_QUOTE(unicodedata.normalize("NFC", prompt.negative_prompt))}'
+        f',"prompt":{_QUOTE(unicodedata.normalize("NFC", prompt.prompt))}'
+        f',"recipe_digest":{_QUOTE(recipe_digest)},"seed":{prompt.seed}}}'
+    )
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
 
@@ -63,6 +68,7 @@ def make_plan(
     default_recipe: str,
     guidance: str,
     guidance_digest: str,
+    carried: pa.Schema | None = None,
     unfit: Mapping[str, str] = MappingProxyType({}),
     committed: Set[str] = frozenset(),
     quarantined: Set[str] = frozenset(),
@@ -70,9 +76,10 @@ def make_plan(
     """Subtract what is done from what is asked.
 
     Args:
-        prompts: what `manifest.read` yields.
+        prompts: what `manifest.read` yields; drawn one by one and not kept.
         recipes: recipe name -> `Recipe.digest()`, of every recipe that a row may name.
         default_recipe: for rows that name none; a key of `recipes`.
+        carried: what `manifest.schema` says.
         unfit: recipe name -> why no row of this run can have it.
         guidance, guidance_digest: what the run was told, and the digest of those weights.
         committed, quarantined: sets of asset ids; an id in both counts as committed.
@@ -80,53 +87,45 @@ def make_plan(
     A row whose recipe is unknown is rejected, and so is one that asks for the asset of an earlier
     row (it may name the default recipe that the other leaves out).
     """
-    requests: dict[str, Task] = {}
-    rejections: list[Rejection] = []
+    tasks = TaskTable(
+        guidance=guidance,
+        guidance_digest=guidance_digest,
+        digests=recipes,
+        carried=carried or pa.schema([]),
+    )
+    rejections, seen = RejectionTable(), FirstRows()
+    num_committed, num_quarantined = 0, 0
     for item in prompts:
         if isinstance(item, Rejection):
             rejections.append(item)
             continue
         recipe = item.recipe or default_recipe
-        if recipe not in recipes:
-            known = ", ".join(sorted(recipes))
-            rejections.append(_reject(item, f"unknown recipe {recipe!r}: expected one of {known}"))
+        if (reason := _misfit(recipe, recipes, unfit)) is not None:
+            rejections.append(_reject(item, reason))
             continue
-        if recipe in unfit:
-            rejections.append(_reject(item, unfit[recipe]))
-            continue
-        task = _task(item, recipe, recipes[recipe], guidance, guidance_digest)
-        first = requests.setdefault(task.asset_id, task)
-        if first is not task:
-            rejections.append(_reject(item, f"asks for the asset of row {first.prompt.row} again"))
-    done = committed | quarantined
-    todo = [task for name, task in requests.items() if name not in done]
+        name = asset_id(item, recipes[recipe], guidance_digest)
+        first = seen.claim(bytes.fromhex(name), item.row)
+        if first is not None:
+            rejections.append(_reject(item, f"asks for the asset of row {first} again"))
+        elif name in committed:
+            num_committed += 1
+        elif name in quarantined:
+            num_quarantined += 1
+        else:
+            tasks.add(name, item, recipe)
     return Plan(
-        tasks=_grouped(todo),
-        num_committed=len(requests.keys() & committed),
-        num_quarantined=len((requests.keys() & quarantined) - committed),
+        tasks=tasks,
+        num_committed=num_committed,
+        num_quarantined=num_quarantined,
         rejections=rejections,
     )
 
 
-def _task(
-    prompt: Prompt, recipe: str, recipe_digest: str, guidance: str, guidance_digest: str
-) -> Task:
-    return Task(
-        asset_id=asset_id(prompt, recipe_digest, guidance_digest),
-        prompt=prompt,
-        recipe_name=recipe,
-        recipe_digest=recipe_digest,
-        guidance=guidance,
-        guidance_digest=guidance_digest,
-    )
-
-
-def _grouped(tasks: list[Task]) -> list[Task]:
-    """Recipe by recipe, in the order in which they first occur; rows keep their order."""
-    rank: dict[str, int] = {}
-    for task in tasks:
-        rank.setdefault(task.recipe_name, len(rank))
-    return sorted(tasks, key=lambda task: rank[task.recipe_name])
+def _misfit(recipe: str, recipes: Collection[str], unfit: Mapping[str, str]) -> str | None:
+    """Why a row cannot have a recipe, None if it can."""
+    if recipe not in recipes:
+        return f"unknown recipe {recipe!r}: expected one of {', '.join(sorted(recipes))}"
+    return unfit.get(recipe)
 
 
 def _reject(prompt: Prompt, reason: str) -> Rejection:

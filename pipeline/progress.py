@@ -8,6 +8,8 @@ from typing import Protocol, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from pipeline.plain_text import printable
+
 LINE_SECONDS = 10.0
 """Pause between two plain lines that say nothing but how far the run is."""
 MAX_SCENE_BARS = 8
@@ -80,7 +82,7 @@ class LineDisplay:
         self._next_line = clock() + LINE_SECONDS
 
     def say(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        print(printable(text), file=self._stream, flush=True)
 
     def update(self, snapshot: Snapshot) -> None:
         if self._clock() >= self._next_line:
@@ -107,7 +109,7 @@ class BarDisplay:
         self._progress.start()
 
     def say(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False)
+        self._progress.console.print(printable(text), markup=False, highlight=False)
 
     def update(self, snapshot: Snapshot) -> None:
         self._progress.update(
@@ -162,6 +164,6 @@ def duration(seconds: float) -> str:
 
 
 def shorten(prompt: str) -> str:
-    """A prompt that fits into a line."""
-    text = " ".join(prompt.split())
+    """A prompt that fits into a line and does nothing to a terminal."""
+    text = printable(" ".join(prompt.split()))
     return text if len(text) <= _PROMPT_LENGTH else text[: _PROMPT_LENGTH - 1] + "…"

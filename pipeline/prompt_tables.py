@@ -15,13 +15,14 @@ a name (CSV) or called `__index_level_<n>__` (Parquet); it is not the user's and
 
 import csv
 import io
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,6 +32,12 @@ from pipeline.errors import UserError
 
 KNOWN_COLUMNS = ("prompt", "prompt_id", "seed", "num_seeds", "negative_prompt", "recipe")
 INTEGER_COLUMNS = ("seed", "num_seeds")
+_MAX_LINE = 1 << 24
+"""Bytes of a line, characters in CSV: what a longer one holds is not looked at."""
+
+_UNREADABLE = (pa.ArrowException, LookupError, OverflowError, ValueError)
+"""What pyarrow raises for a value, or a time zone, that Python has no like of."""
+
 _PANDAS_INDEX = re.compile(r"(__index_level_\d+__)?")
 
 
@@ -119,8 +126,13 @@ class _ParquetTable:
         names = self.columns.names
         try:
             for batch in self._file.iter_batches(batch_size=batch_rows, columns=names):
-                columns = [_python_values(batch.column(name)) for name in names]
-                yield [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+                bad: dict[int, BadRow] = {}
+                columns = [_python_values(name, batch.column(name), bad) for name in names]
+                rows = zip(*columns, strict=True)
+                yield [
+                    bad.get(index) or dict(zip(names, row, strict=True))
+                    for index, row in enumerate(rows)
+                ]
         except (pa.ArrowException, OSError) as error:
             if not _is_damage(error):
                 raise
@@ -133,17 +145,25 @@ def _is_damage(error: Exception) -> bool:
     return not isinstance(error, OSError) or (type(error) is OSError and error.errno is None)
 
 
-def _python_values(column: pa.Array) -> list[Any]:
-    """The column's values; text that is not UTF-8 stays bytes, for the row's own check to name."""
+def _python_values(name: str, column: pa.Array, bad: dict[int, BadRow]) -> list[Any]:
+    """The column's values. Text that is not UTF-8 stays bytes, for the row's own check to name;
+    rows with a value that Python cannot hold, such as a date after the year 9999, go to `bad`."""
     if isinstance(column, pa.ExtensionArray):
-        return _python_values(column.storage)
+        return _python_values(name, column.storage, bad)
     try:
         return column.to_pylist()
-    except UnicodeDecodeError:
-        raw = column.cast(
-            pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary()
-        )
-        return [_text_or_bytes(value) for value in raw.to_pylist()]
+    except _UNREADABLE:
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            raw = column.cast(pa.large_binary())
+            return [_text_or_bytes(value) for value in raw.to_pylist()]
+    values: list[Any] = []
+    for index, scalar in enumerate(column):
+        try:
+            values.append(scalar.as_py())
+        except _UNREADABLE as error:
+            values.append(None)
+            bad[index] = BadRow(f"its {name!r} cannot be read: {_first_line(error)}")
+    return values
 
 
 def _text_or_bytes(value: bytes | None) -> str | bytes | None:
@@ -156,8 +176,10 @@ def _text_or_bytes(value: bytes | None) -> str | bytes | None:
 class _CsvTable:
     def __init__(self, url: str, stream: BinaryIO) -> None:
         self._url = url
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        self._reader = csv.reader(text, strict=True)
+        self._text = io.TextIOWrapper(
+            stream, encoding="utf-8-sig", errors="surrogateescape", newline=""
+        )
+        self._reader = csv.reader(_short_lines(url, self._text), strict=True)
         self._header = [name.strip() for name in next(self._lines(), [])]
         if not _is_unicode(self._header):
             raise UserError(f"the manifest {url} is not UTF-8: save it in that encoding")
@@ -189,6 +211,18 @@ class _CsvTable:
         }
 
 
+def _short_lines(url: str, text: TextIO) -> Iterator[str]:
+    for number in itertools.count(1):
+        if len(line := text.readline(_MAX_LINE + 1)) > _MAX_LINE:
+            raise UserError(
+                f"the manifest {url} has more than {_MAX_LINE} characters in line {number}: "
+                "is it CSV?"
+            )
+        if not line:
+            return
+        yield line
+
+
 def _csv_integer(cell: str) -> int | float | str | None:
     """A number as it is written, for the row's own check; pandas writes gaps' columns as 3.0."""
     for kind in (int, float):
@@ -203,26 +237,42 @@ class _TextTable:
     columns = pa.schema([("prompt", pa.string())])
 
     def __init__(self, url: str, stream: BinaryIO) -> None:
-        self._stream = stream
+        self._stream = _buffered(stream)
 
     def batches(self, batch_rows: int) -> Iterator[list[Row]]:
-        return _batched(({"prompt": _line_text(line)} for line in _lines(self._stream)), batch_rows)
+        return _batched(map(_text_row, _lines(self._stream)), batch_rows)
 
 
-def _lines(stream: BinaryIO) -> Iterator[bytes]:
-    for index, line in enumerate(stream):
-        yield line.removeprefix(b"\xef\xbb\xbf") if index == 0 else line
+def _lines(stream: io.BufferedReader) -> Iterator[bytes | BadRow]:
+    """The lines of a file without the mark at its beginning; their length is bounded, so that a
+    file without any does not fill the memory."""
+    mark = b"\xef\xbb\xbf"
+    while line := stream.readline(_MAX_LINE + 1):
+        if len(line) <= _MAX_LINE:
+            yield line.removeprefix(mark)
+        else:
+            yield BadRow(f"its line has more than {_MAX_LINE} bytes")
+            while line and not line.endswith(b"\n"):
+                line = stream.readline(_MAX_LINE)
+        mark = b""
 
 
-def _line_text(line: bytes) -> str | bytes | None:
-    return _text_or_bytes(line.rstrip(b"\r\n"))
+def _buffered(stream: Any) -> io.BufferedReader:
+    """The file with a `readline(size)`, which those of remote places lack."""
+    return io.BufferedReader(stream)
+
+
+def _text_row(line: bytes | BadRow) -> Row:
+    if isinstance(line, BadRow):
+        return line
+    return {"prompt": _text_or_bytes(line.rstrip(b"\r\n"))}
 
 
 class _JsonTable:
     """Read twice: JSON has no schema, so the first pass finds the types that fit every row."""
 
     def __init__(self, url: str, stream: BinaryIO) -> None:
-        self._url, self._stream = url, stream
+        self._url, self._stream = url, _buffered(stream)
         found: dict[str, pa.DataType] = {}
         for batch in self.batches(8192):
             _widen(url, found, [row for row in batch if isinstance(row, dict)])
@@ -230,11 +280,14 @@ class _JsonTable:
 
     def batches(self, batch_rows: int) -> Iterator[list[Row]]:
         self._stream.seek(0)
-        rows = (_json_row(line) for line in _lines(self._stream) if line.strip())
+        lines = _lines(self._stream)
+        rows = (_json_row(line) for line in lines if isinstance(line, BadRow) or line.strip())
         return _batched(rows, batch_rows)
 
 
-def _json_row(line: bytes) -> Row:
+def _json_row(line: bytes | BadRow) -> Row:
+    if isinstance(line, BadRow):
+        return line
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:

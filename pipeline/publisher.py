@@ -2,11 +2,11 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline import retry
 from pipeline.asset_table import asset_table, to_parquet_bytes
 from pipeline.engine_port import Engine, Finished
+from pipeline.persistence import persist
 from pipeline.records import CommitResult, Provenance
 from pipeline.schedule import Attempt
 from pipeline.store import Store
@@ -80,15 +80,10 @@ class Publisher:
 
     def _commit(self, asset_id: str, table_bytes: bytes) -> CommitResult:
         """Tries a few times: minutes of optimisation hang on one upload."""
-        delays: list[Any] = [*self._store_delays, None]
-        for delay in delays:
-            try:
-                return self._store.commit(asset_id, table_bytes)
-            except Exception as error:  # storage clients have no common family of errors
-                if delay is None:
-                    raise StageError(retry.classify(error, stage="store"), error) from error
-                time.sleep(delay)
-        raise AssertionError("the last delay is None")
+        try:
+            return persist(lambda: self._store.commit(asset_id, table_bytes), self._store_delays)
+        except Exception as error:
+            raise StageError(retry.classify(error, stage="store"), error) from error
 
 
 def _metadata(attempt: Attempt) -> dict[str, str]:

@@ -44,7 +44,7 @@ def _load(url: str) -> Recipe:
     fs, path = places.connect(url)
     try:
         document = json.loads(fs.cat_file(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"recipe {url}: expected JSON; {error}") from None
     except OSError as error:
         raise UserError(f"recipe {url}: {places.reason(error)}") from error
@@ -60,7 +60,10 @@ def _chosen(document: Any) -> Mapping[str, Any]:
         raise ValueError("expected an object with a recipe's settings")
     if "recipes" not in document:
         return document
-    stored, name = document["recipes"], document.get("details", {}).get("recipe")
+    stored, details = document["recipes"], document.get("details", {})
+    if not isinstance(stored, Mapping) or not isinstance(details, Mapping):
+        raise ValueError("expected a run's `recipes` and `details`")
+    name = details.get("recipe")
     if name not in stored:
         raise ValueError(f"expected its default recipe {name!r} among {', '.join(stored)}")
     return stored[name]

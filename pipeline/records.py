@@ -77,7 +77,12 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What an actor reports of one attempt: about 1 KB, never a picture."""
+    """What an actor reports of one attempt: about 1 KB, never a picture.
+
+    `gpu_seconds` of a failure is device time that is lost: no checkpoint keeps it. That of an asset
+    is all that was spent on it, what earlier attempts had kept included. `saved_gpu_seconds` is
+    what the checkpoint of a preempted attempt keeps.
+    """
 
     asset_id: str
     attempt_id: str
@@ -85,6 +90,8 @@ class Outcome:
     error_kind: str | None = None
     message: str | None = None
     gpu_seconds: float = 0.0
+    saved_gpu_seconds: float = 0.0
+    num_resumed_steps: int = 0
     wall_seconds: float = 0.0
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     bytes_written: int = 0
@@ -154,7 +161,11 @@ class RunStart(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary(Document):
-    """`_runs/<run_id>/summary.json`: what came of it; overwritten when the run is resumed."""
+    """`_runs/<run_id>/summary.json`: what came of it; overwritten when the run is resumed.
+
+    Device time is useful where it ended in an asset, whichever run spent it, and wasted by cause:
+    `duplicate`, or the kind of a failure.
+    """
 
     run_id: str
     exit_code: int
@@ -167,6 +178,8 @@ class RunSummary(Document):
     gpu_seconds: float
     wall_seconds: float
     bytes_written: int
+    gpu_seconds_useful: float = 0.0
+    gpu_seconds_wasted: Mapping[str, float] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     finished_at: str = field(default_factory=lambda: now())
 

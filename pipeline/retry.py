@@ -11,10 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Change = Literal["same", "new_seed", "alone"]
+Change = Literal["same", "new_seed", "alone", "frugal"]
+"""What is different in the next attempt; `frugal`: alone, and in as little memory as possible."""
 
 MAX_CHARGED = 4
 """Charged failures of any kinds after which a prompt is given up."""
+
+_WITHOUT_LIMIT = 1000
+"""Retries where the fault is the machine's: nothing is ever given up for that."""
 
 STORE_DELAYS_SECONDS = (0.5, 2.0, 8.0)
 """Pauses between the attempts of an actor to write one finished asset."""
@@ -36,7 +40,15 @@ TABLE: dict[str, Policy] = {
     "diverged": Policy(retries=2, change="new_seed", meaning="the scene became NaN or infinite"),
     "empty": Policy(retries=2, change="new_seed", meaning="nothing opaque is left in the scene"),
     "saturated": Policy(retries=2, change="new_seed", meaning="density fills the whole scene"),
-    "out_of_memory": Policy(retries=1, change="alone", meaning="the device's memory was exhausted"),
+    "out_of_memory": Policy(
+        retries=1, change="frugal", meaning="the device's memory was exhausted by this one alone"
+    ),
+    "gang_out_of_memory": Policy(
+        retries=_WITHOUT_LIMIT,
+        change="same",
+        charged=False,
+        meaning="the device's memory was exhausted by a gang, which was made smaller",
+    ),
     "export": Policy(retries=1, change="new_seed", meaning="views or mesh could not be made"),
     "store": Policy(retries=2, change="same", meaning="the output refused the finished asset"),
     "internal": Policy(retries=1, change="alone", meaning="an error that no other kind names"),
@@ -44,11 +56,18 @@ TABLE: dict[str, Policy] = {
         retries=3, change="alone", charged=False, meaning="its gang died while others were in it"
     ),
     "node_lost": Policy(
-        retries=20, change="same", charged=False, meaning="its machine went away, as spot ones do"
+        retries=_WITHOUT_LIMIT, change="same", charged=False, meaning="its machine went away"
+    ),
+    "preempted": Policy(
+        retries=_WITHOUT_LIMIT,
+        change="same",
+        charged=False,
+        meaning="its actor was asked to leave; a checkpoint keeps what it had, if one was written",
     ),
     "actor_died": Policy(
         retries=1, change="alone", meaning="its actor's process died with nobody else in it"
     ),
+    "hung": Policy(retries=1, change="alone", meaning="its actor did not move, with nobody else"),
 }
 
 

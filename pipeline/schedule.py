@@ -10,28 +10,48 @@ Every task is in exactly one place:
 An actor that is empty serves suspects first. While suspects wait and no actor is serving one, the
 least loaded actor gets nothing new, so that it becomes empty. Hence a prompt that kills its actor
 delays its neighbours once and then dies by itself.
+
+Among the waiting, what infrastructure took away goes first, because its checkpoint waits; then
+tasks never tried; then charged failures, because what caused them may have passed until then.
+
+A task that was never tried costs nothing here: it is drawn when an actor can take it. An order and
+a settlement cost the same with a thousand actors as with one.
 """
 
+import itertools
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from pipeline import retry
 from pipeline.records import Outcome, Task, new_attempt_id
 
+if TYPE_CHECKING:
+    from pipeline.fleet import Cause
+
 LOOKAHEAD = 1
 """Tasks an actor holds beyond its slots, so that a free slot needs no word from the driver."""
+_ALONE = frozenset({"alone", "frugal"})
+"""Changes after which a task has a gang for itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One attempt at one task: what an actor is sent. `number` counts from 1."""
+    """One attempt at one task: what an actor is sent. `number` counts from 1.
+
+    `may_resume`: an earlier attempt with this seed may have left a checkpoint. `is_frugal`: it is
+    to be made in the least memory, in a gang of one slot and with the rays in small chunks.
+    """
 
     task: Task
     attempt_id: str
     number: int
     seed: int
     alone: bool = False
+    may_resume: bool = False
+    is_frugal: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,56 +64,56 @@ class Failed:
     decision: retry.Decision
 
 
-@dataclass(kw_only=True)
-class _Work:
-    """A task's story so far."""
-
-    task: Task
-    history: list[str] = field(default_factory=list)
-    num_reseeds: int = 0
-    alone: bool = False
-    num_attempts: int = 0
-
-    def attempt(self) -> Attempt:
-        self.num_attempts += 1
-        return Attempt(
-            task=self.task,
-            attempt_id=new_attempt_id(),
-            number=self.num_attempts,
-            seed=retry.attempt_seed(self.task.prompt.seed, self.num_reseeds),
-            alone=self.alone,
-        )
-
-
 class Schedule:
-    """The tasks of one recipe on their way through a pool of actors.
+    """The tasks of one recipe on their way through a fleet of actors.
 
-    `histories` maps asset ids to the error kinds of earlier runs, so that a prompt which takes the
-    whole run down is given up after as many deaths as one which takes only its actor.
+    Actors come and go by `join` and `part`; only those that have joined are sent anything. What a
+    parted actor holds is still settled or lost.
     """
 
     def __init__(
         self,
         tasks: Iterable[Task],
         *,
+        num_tasks: int,
         num_slots: int,
-        histories: Mapping[str, Sequence[str]] | None = None,
+        histories: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        resumable: Set[str] = frozenset(),
     ) -> None:
-        histories = histories or {}
-        self._num_slots = num_slots
+        """
+        Args:
+            tasks: each asset once, in the order to be made; drawn one by one.
+            num_tasks: how many there are.
+            num_slots: scenes of one gang.
+            histories: asset ids to the error kinds of earlier runs, so that a prompt which takes
+                the whole run down is given up after as many deaths as one which takes its actor.
+            resumable: asset ids that have a checkpoint.
+        """
+        self._tasks = iter(tasks)
+        self._num_undrawn = num_tasks
+        self._most = num_slots + LOOKAHEAD
+        self._histories = histories
+        self._resumable = resumable
         self._work: dict[str, _Work] = {}
-        self._waiting: deque[str] = deque()
-        self._suspects: deque[str] = deque()
-        self._running: dict[str, dict[str, Attempt]] = {}
-        for task in tasks:
-            assert task.asset_id not in self._work, f"{task.asset_id} is planned twice"
-            self._work[task.asset_id] = _revive(task, histories.get(task.asset_id, ()))
-            self._enqueue(task.asset_id)
+        self._first: deque[_Work] = deque()
+        self._fresh: deque[_Work] = deque()
+        self._last: deque[_Work] = deque()
+        self._suspects: deque[_Work] = deque()
+        self._held: dict[str, dict[str, Attempt]] = {}
+        self._num_running = 0
+        self._joined: set[str] = set()
+        self._sharing = _Ranking(self._most)
+        self._alone: set[str] = set()
+
+    @property
+    def num_slots(self) -> int:
+        """Scenes of one gang."""
+        return self._most - LOOKAHEAD
 
     @property
     def num_waiting(self) -> int:
         """Tasks that nobody has and that may share a gang."""
-        return len(self._waiting)
+        return len(self._first) + len(self._fresh) + self._num_undrawn + len(self._last)
 
     @property
     def num_suspects(self) -> int:
@@ -103,92 +123,195 @@ class Schedule:
     @property
     def num_running(self) -> int:
         """Tasks that an actor holds."""
-        return sum(len(held) for held in self._running.values())
+        return self._num_running
 
     @property
     def is_finished(self) -> bool:
         """Whether every task is done or quarantined."""
-        return not (self._waiting or self._suspects or self.num_running)
+        return not (self.num_waiting or self._suspects or self._num_running)
 
     def load(self, actor: str) -> int:
         """Tasks that the actor holds."""
-        return len(self._running.get(actor, ()))
+        return len(self._held.get(actor, ()))
 
-    def next(self, ready: Sequence[str], *, num_coming: int = 0) -> tuple[str, Attempt] | None:
+    def idle(self) -> list[str]:
+        """Actors that have joined and hold nothing."""
+        return list(self._sharing.with_load(0))
+
+    def join(self, actor: str) -> None:
+        """The actor can be sent tasks."""
+        self._joined.add(actor)
+        self._rank(actor)
+
+    def part(self, actor: str) -> None:
+        """The actor can be sent no more tasks until it joins again."""
+        self._unrank(actor)
+        self._joined.discard(actor)
+
+    def next(self, num_coming: int = 0) -> tuple[str, Attempt] | None:
         """The next order, or None for now.
 
-        Args:
-            ready: the actors that can be sent something.
-            num_coming: actors that will be soon; the last tasks are shared with them.
+        `num_coming` counts actors that will join soon; the last tasks are shared with them.
         """
-        if not ready:
+        self._draw()
+        actors = self._sharing.ascending()
+        actor = next(actors, None)
+        if self._suspects and actor is not None:
+            if not self.load(actor):
+                return self._send(actor, self._suspects.popleft())
+            if not self._alone:
+                actor = next(actors, None)
+        queue = self._first or self._fresh or self._last
+        if actor is None or not queue or self.load(actor) >= self._window(num_coming):
             return None
-        actors = sorted(ready, key=self.load)
-        if self._suspects and not self.load(actors[0]):
-            return self._send(actors[0], self._suspects.popleft())
-        if self._suspects and not any(self._is_alone(actor) for actor in actors):
-            actors = actors[1:]
-        window = self._window(len(ready) + num_coming)
-        for actor in actors:
-            if self._waiting and not self._is_alone(actor) and self.load(actor) < window:
-                return self._send(actor, self._waiting.popleft())
-        return None
+        return self._send(actor, queue.popleft())
 
     def settle(self, actor: str, outcome: Outcome) -> Failed | None:
         """Takes an actor's report. None: the asset is committed; else what follows."""
-        attempt = self._running[actor].pop(outcome.asset_id)
+        self._unrank(actor)
+        attempt = self._held[actor].pop(outcome.asset_id)
+        self._num_running -= 1
+        self._rank(actor)
         if outcome.status != "failed":
             del self._work[outcome.asset_id]
             return None
         assert outcome.error_kind is not None, "a failed outcome names its kind"
         return self._fail(attempt, outcome.error_kind, outcome.message or "")
 
-    def lose(self, actor: str, message: str, *, node_lost: bool = False) -> list[Failed]:
-        """Takes note that an actor died with all that it held; it may be sent to again later.
+    def lose(self, actor: str, message: str, *, cause: "Cause") -> list[Failed]:
+        """Takes note that an actor is gone with all that it held; it may join again later.
 
         The only task of an actor is charged; with company all are suspects; the loss of a whole
         machine is nobody's fault.
         """
-        held = list(self._running.pop(actor, {}).values())
-        kind = "node_lost" if node_lost else "actor_died" if len(held) == 1 else "suspect"
+        self.part(actor)
+        held = list(self._held.pop(actor, {}).values())
+        self._num_running -= len(held)
+        if cause == "node":
+            kind = "node_lost"
+        elif len(held) > 1:
+            kind = "suspect"
+        else:
+            kind = "hung" if cause == "hung" else "actor_died"
         return [self._fail(attempt, kind, message) for attempt in held]
 
     def _fail(self, attempt: Attempt, kind: str, message: str) -> Failed:
-        asset_id = attempt.task.asset_id
-        work = self._work[asset_id]
-        work.history.append(kind)
-        decision = retry.decide(work.history)
+        work = self._work[attempt.task.asset_id]
+        decision = work.fail(kind)
         if decision.gives_up:
-            del self._work[asset_id]
+            del self._work[attempt.task.asset_id]
+        elif work.alone:
+            self._suspects.append(work)
         else:
-            work.num_reseeds += decision.change == "new_seed"
-            work.alone |= decision.change == "alone"
-            self._enqueue(asset_id)
+            (self._last if retry.policy(kind).charged else self._first).append(work)
         return Failed(attempt=attempt, kind=kind, message=message, decision=decision)
 
-    def _enqueue(self, asset_id: str) -> None:
-        (self._suspects if self._work[asset_id].alone else self._waiting).append(asset_id)
+    def _draw(self) -> None:
+        """Has the next new task at hand; those that must run alone are suspects from the start."""
+        while self._num_undrawn and not self._fresh:
+            task = next(self._tasks, None)
+            assert task is not None, f"{self._num_undrawn} fewer tasks than planned"
+            assert task.asset_id not in self._work, f"{task.asset_id} is planned twice"
+            self._num_undrawn -= 1
+            work = _revive(
+                task,
+                self._histories.get(task.asset_id, ()),
+                may_resume=task.asset_id in self._resumable,
+            )
+            self._work[task.asset_id] = work
+            (self._suspects if work.alone else self._fresh).append(work)
 
-    def _send(self, actor: str, asset_id: str) -> tuple[str, Attempt]:
-        attempt = self._work[asset_id].attempt()
-        self._running.setdefault(actor, {})[asset_id] = attempt
+    def _send(self, actor: str, work: "_Work") -> tuple[str, Attempt]:
+        self._unrank(actor)
+        attempt = work.attempt()
+        self._held.setdefault(actor, {})[work.task.asset_id] = attempt
+        self._num_running += 1
+        self._rank(actor)
         return actor, attempt
 
-    def _is_alone(self, actor: str) -> bool:
-        return any(attempt.alone for attempt in self._running.get(actor, {}).values())
+    def _rank(self, actor: str) -> None:
+        """Lets an actor that has joined be chosen, by what it holds now."""
+        if actor not in self._joined:
+            return
+        held = self._held.get(actor, {})
+        if any(attempt.alone for attempt in held.values()):
+            self._alone.add(actor)
+        else:
+            self._sharing.add(actor, len(held))
 
-    def _window(self, num_actors: int) -> int:
+    def _unrank(self, actor: str) -> None:
+        self._sharing.discard(actor, self.load(actor))
+        self._alone.discard(actor)
+
+    def _window(self, num_coming: int) -> int:
         """Tasks an actor may hold: its slots and a little more, but no more than its share."""
-        share = -(-(len(self._waiting) + self.num_running) // num_actors)
-        return min(self._num_slots + LOOKAHEAD, max(share, 1))
+        num_actors = len(self._joined) + num_coming
+        share = -(-(self.num_waiting + self._num_running) // num_actors)
+        return min(self._most, max(share, 1))
 
 
-def _revive(task: Task, history: Sequence[str]) -> _Work:
+class _Ranking:
+    """Actors by load; of equals, the one that has had its load longest comes first."""
+
+    def __init__(self, most: int) -> None:
+        self._by_load: list[dict[str, None]] = [{} for _ in range(most + 1)]
+
+    def add(self, actor: str, load: int) -> None:
+        self._by_load[load][actor] = None
+
+    def discard(self, actor: str, load: int) -> None:
+        self._by_load[load].pop(actor, None)
+
+    def with_load(self, load: int) -> Iterable[str]:
+        return self._by_load[load]
+
+    def ascending(self) -> Iterator[str]:
+        """All, the least loaded first; the next few cost no more than a look at every load."""
+        return itertools.chain.from_iterable(self._by_load)
+
+
+@dataclass(kw_only=True)
+class _Work:
+    """The story so far of a task that was drawn and is not over."""
+
+    task: Task
+    history: list[str]
+    num_reseeds: int
+    alone: bool
+    is_frugal: bool
+    may_resume: bool
+    num_attempts: int
+
+    def attempt(self) -> Attempt:
+        self.num_attempts += 1
+        return Attempt(
+            task=self.task,
+            attempt_id=new_attempt_id(),
+            number=self.num_attempts,
+            seed=retry.attempt_seed(self.task.prompt.seed, self.num_reseeds),
+            alone=self.alone,
+            may_resume=self.may_resume,
+            is_frugal=self.is_frugal,
+        )
+
+    def fail(self, kind: str) -> retry.Decision:
+        self.history.append(kind)
+        decision = retry.decide(self.history)
+        self.num_reseeds += decision.change == "new_seed"
+        self.alone |= decision.change in _ALONE
+        self.is_frugal |= decision.change == "frugal"
+        self.may_resume = decision.change != "new_seed"
+        return decision
+
+
+def _revive(task: Task, history: Sequence[str], *, may_resume: bool) -> _Work:
     changes = [retry.policy(kind).change for kind in history]
     return _Work(
         task=task,
         history=list(history),
         num_reseeds=changes.count("new_seed"),
-        alone="alone" in changes,
+        alone=not _ALONE.isdisjoint(changes),
+        is_frugal="frugal" in changes,
+        may_resume=may_resume,
         num_attempts=len(history),
     )

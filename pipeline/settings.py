@@ -27,6 +27,12 @@ class RunSettings:
     """Make no more than the first prompts of the manifest."""
     strict: bool = False
     """Stop before anything is made if a row is rejected."""
+    checkpoint_minutes: float = 10.0
+    """How old the newest checkpoint of a prompt under way may become; 0: none are written."""
+    hang_minutes: float = 15.0
+    """Replace an actor that has work and has not moved for so long."""
+    share: bool = False
+    """Work beside another run on the same output, which does no harm."""
     metrics_port: int = 9464
     """Port of the Prometheus metrics; 0: any free one."""
 
@@ -36,6 +42,12 @@ class RunSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"--{name}: expected 1 or more, got {value}")
+        if not 0 <= self.checkpoint_minutes < float("inf"):
+            raise UserError(
+                f"--checkpoint-minutes: expected 0 (none) or more, got {self.checkpoint_minutes}"
+            )
+        if not 0 < self.hang_minutes < float("inf"):
+            raise UserError(f"--hang-minutes: expected more than 0, got {self.hang_minutes}")
         if not 0 <= self.metrics_port <= 65535:
             raise UserError(
                 f"--metrics-port: expected 0 (any free port) to 65535, got {self.metrics_port}"

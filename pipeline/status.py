@@ -10,7 +10,7 @@ from pipeline.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """Counts of one output.
+    """Counts of one output. `num_bytes` counts each asset once, a packed one as it is packed.
 
     `num_rejected` and `num_remaining` are those of the newest run's manifest; `num_remaining` is
     None where no run is recorded. `num_quarantined` leaves out what was committed since.
@@ -31,21 +31,21 @@ class Status:
 
 def summarise(store: Store) -> Status:
     """Read the counts; writes nothing and needs no running job."""
-    sizes = store.asset_sizes()
     failures = list(store.failures())
-    given_up = {x.asset_id for x in failures if x.quarantined} - sizes.keys()
+    given_up = {x.asset_id for x in failures if x.quarantined}
+    num_committed, num_bytes = _count(store, given_up)
     runs = store.runs()
     run = runs[-1] if runs else None
     summary = store.read_summary(run.run_id) if run else None
     return Status(
         url=store.url,
-        num_committed=len(sizes),
-        num_bytes=sum(sizes.values()),
+        num_committed=num_committed,
+        num_bytes=num_bytes,
         num_quarantined=len(given_up),
         failures=dict(Counter(x.error_kind for x in failures).most_common()),
         num_runs=len(runs),
         num_rejected=run.num_rejected if run else 0,
-        num_remaining=_remaining(run, summary, len(sizes), failures),
+        num_remaining=_remaining(run, summary, num_committed, failures),
         run=run,
         summary=summary,
     )
@@ -66,6 +66,23 @@ def render(status: Status) -> str:
         lines.append(f"  newest run   {status.run.run_id}, {_progress(status.summary)}")
         lines.append(f"  manifest     {status.run.manifest}")
     return "\n".join(lines)
+
+
+def _count(store: Store, given_up: set[str]) -> tuple[int, int]:
+    """Number and bytes of the assets, shard by shard; those made later leave `given_up`.
+
+    A packed asset counts with its share of the packed file, wherever else it lies.
+    """
+    count = num_bytes = 0
+    snapshot = None
+    for shard in store.shards():
+        snapshot = shard.snapshot
+        asset_ids = shard.asset_ids()
+        given_up -= asset_ids
+        count += len(asset_ids)
+        packed = set(shard.packed.asset_ids())
+        num_bytes += sum(size for x, size in shard.loose.items() if x not in packed)
+    return count, num_bytes + (snapshot.num_bytes if snapshot else 0)
 
 
 def _remaining(

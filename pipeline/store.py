@@ -1,32 +1,59 @@
 """The dataset: which object has which name, and who may write it when.
 
     assets/shard=x<hh>/<asset_id>.parquet   one asset, created once: its existence is its commit
+    packed/<partition>/<name>.parquet       many assets: copies, which count once a snapshot says so
+    _snapshots/<number>.json                which packed files count: the newest does
     catalog/part-00000.parquet              scalars of all assets, written anew at any time
     contact_sheet.png                       pictures of the newest assets, likewise
     _runs/<run_id>/run.json                 what a run set out to do, created once
     _runs/<run_id>/summary.json             what came of it, written anew when it is resumed
     _rejected/<run_id>.parquet              rows not made: row, prompt_id, prompt, reason
     _failures/<asset_id>-<attempt_id>.json  one failed attempt
+    _pardons/<stamp>-<uuid>.json            failures that count no longer
+    _checkpoints/<asset_id>.sealed          a half-made asset, written anew, deleted when it is made
     _embeddings/<name>                      embedded texts, while a run wants them
+    _lease/<number>.json                    which runs are at work here; see `lease.py`
     _schema.json                            types of the carried columns, created by the first run
 
-This is the only file through which the pipeline writes to storage; how a write is made atomic, and
-what a kill in the middle of one leaves, is told in `objects.py`. The order of a run:
+A run writes to storage through this file, `lease.py` and `catalog.py` alone, compaction through
+`compact.py` and `garbage.py`; how one object is written, and what a kill in the middle of it
+leaves, is told in `objects.py`. The order of a run, and what is there after a kill in each step:
 
-    1. `open(create=True)`  proves that the place can be written to; fails before anything is there
-    2. `claim_schema`       creates `_schema.json`, or fails if the carried columns differ from it
-    3. `start_run`          creates `run.json`; after a kill here, the run is there without assets
-    4. `commit`, `write_failure`, `write_rejections`: any number of times, in any order, by anyone
-    5. `catalog.write`, `finish_run`: a run killed before them has all its assets all the same
+    1. `open(create=True)`  proves that the place can be written to. Nothing.
+    2. `claim_schema`       creates `_schema.json`, or fails if the carried columns differ from it.
+                            The schema, or nothing; the next run compares or creates it.
+    3. `start_run`          creates `run.json`. The run, without assets.
+    4. `commit`, `write_failure`, `write_rejections`, checkpoints: any number of times, in any
+                            order, by anyone. Below.
+    5. `catalog.write`, `finish_run`. All assets, with an old catalog or no summary; the next run of
+                            the manifest has nothing to make, and writes both.
 
-Any storage error but the ones named passes through, so that its caller can try again; every step
-may be repeated.
+A commit, whose asset is there or not there after each step, and never in part:
+
+    a. is it packed?        asks a snapshot that was the newest a minute ago or since; `gc`, which
+                            deletes what is packed, waits longer. Nothing has happened.
+    b. create               one conditional request, or temporary, fsync, link. Killed: whole or
+                            absent, and the next run sees which by listing. Error: the same; the
+                            caller repeats the commit. Taken: c.
+    c. whose is it?         reads the `attempt_id` of what is there. Ours: b had succeeded, in an
+                            earlier try or under a lost answer: "committed". Another's: "duplicate",
+                            and our bytes are nowhere. Error: the caller repeats the commit.
+    d. acknowledgement      the actor answers the driver. Killed before: nobody was told, the next
+                            listing tells.
+
+A failed attempt that is not written because of a kill is an attempt that is not counted: it may be
+made once more. A checkpoint is written by `publish`: the old one or the new. Whatever it holds,
+its asset is made; a damaged one is left out.
+
+A storage error but the ones named passes through, so that its caller can try again; every step may
+be repeated. `places.kind` tells what it means: a full disk and a refusal hit whatever is written
+next, so that a run ends for them and quarantines nobody.
 """
 
 import base64
 import io
 import itertools
-import json
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -35,23 +62,18 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import places
-from pipeline.asset_table import scalar_names
+from pipeline import documents, places, rejection_table
+from pipeline.assets import Assets, Shard, asset_name
 from pipeline.errors import InvalidStore, UserError
+from pipeline.failures import Failures
 from pipeline.objects import Objects
-from pipeline.plan import SHARDS, shard
 from pipeline.records import CommitResult, Failure, Rejection, RunStart, RunSummary
+from pipeline.seals import seal, unseal
 
+_LOG = logging.getLogger(__name__)
+_OPENING_SECONDS = 20
 _SCHEMA_NAME = "_schema.json"
-_ASSET_FILE = re.compile(r"([0-9a-f]{32})\.parquet")
-_REJECTED = pa.schema(
-    [
-        ("row", pa.int64()),
-        ("prompt_id", pa.string()),
-        ("prompt", pa.string()),
-        ("reason", pa.string()),
-    ]
-)
+_CHECKPOINT_FILE = re.compile(r"([0-9a-f]{32})\.sealed")
 _REJECTED_BATCH = 8192
 _IDENTITY = ["asset_id", "attempt_id"]
 
@@ -61,13 +83,15 @@ class Store:
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
+        self.assets = Assets(objects)
+        self._failures = Failures(objects)
 
     @classmethod
     def open(cls, url: str, *, create: bool) -> Self:
         """The dataset at `url`.
 
         `create=True`, for a run: UserError where nothing can be written, for `memory://` (each
-        process has its own) and where creation does not exclude; leaves nothing but the directory.
+        process has its own) and where creation does not exclude; leaves nothing behind.
         `create=False`, for readers: InvalidStore where there is no dataset.
         """
         fs, root = places.connect(url)
@@ -85,34 +109,34 @@ class Store:
         """Where the dataset is, as it was given."""
         return self._objects.url
 
+    @property
+    def objects(self) -> Objects:
+        """What the dataset is made of: for those who look after it as a whole."""
+        return self._objects
+
     def commit(self, asset_id: str, table_bytes: bytes) -> CommitResult:
         """Publish an asset for ever; "duplicate" if another attempt was first.
 
-        Repeating a commit that had succeeded is "committed" again: the attempt's own object is
-        recognised by its `attempt_id`. InvalidStore if the name holds something unreadable.
+        Repeating a commit that had succeeded is "committed" again, packed or not: the attempt's own
+        asset is recognised by its `attempt_id`. InvalidStore if what is there is unreadable.
         """
-        ours = pq.read_table(io.BytesIO(table_bytes), columns=_IDENTITY)
+        winner = self.assets.read_packed(asset_id, _IDENTITY)
+        if winner is None:
+            if self._objects.create(asset_name(asset_id), table_bytes):
+                return "committed"
+            (winner,) = self.assets.read([asset_id], _IDENTITY)
+        ours = pq.ParquetFile(pa.BufferReader(table_bytes)).read(_IDENTITY)
         assert ours["asset_id"].to_pylist() == [asset_id], f"bytes of another asset: {asset_id}"
-        name = asset_name(asset_id)
-        if self._objects.create(name, table_bytes):
-            return "committed"
-        winner = self._read_parquet(name, _IDENTITY)
         return "committed" if winner["attempt_id"] == ours["attempt_id"] else "duplicate"
 
     def committed(self) -> set[str]:
-        """The ids of all committed assets: one listing of names for each of the 256 shards."""
-        self._check_layout()
-        listings = self._objects.map(lambda x: self._objects.names(f"assets/shard={x}"), SHARDS)
-        return {
-            match[1] for names in listings for match in map(_ASSET_FILE.fullmatch, names) if match
-        }
+        """The ids of all committed assets, packed ones included: one listing of names for each
+        shard that has one-asset files, up to 256, and two more."""
+        return self.assets.committed()
 
-    def asset_sizes(self) -> dict[str, int]:
-        """Committed ids and their sizes in bytes."""
-        self._check_layout()
-        listings = self._objects.map(lambda x: self._objects.sizes(f"assets/shard={x}"), SHARDS)
-        found = ((_ASSET_FILE.fullmatch(name), size) for x in listings for name, size in x.items())
-        return {match[1]: size for match, size in found if match}
+    def shards(self) -> Iterator[Shard]:
+        """The committed assets shard by shard, in order, with the sizes of one-asset files."""
+        return self.assets.shards()
 
     def read_assets(
         self, asset_ids: Iterable[str], columns: list[str] | None = None
@@ -121,8 +145,7 @@ class Store:
 
         Only these columns are fetched; a column may be a leaf (`views.list.element.radius`).
         """
-        names = map(asset_name, asset_ids)
-        return self._objects.map(lambda name: self._read_parquet(name, columns), names)
+        return self.assets.read(asset_ids, columns)
 
     def claim_schema(self, carried: pa.Schema) -> None:
         """Fix the carried columns' names and types at the first run. UserError as `check_schema`
@@ -150,7 +173,13 @@ class Store:
         document = self.read_json(_SCHEMA_NAME)
         if document is None:
             raise InvalidStore(f"{self.url} has no {_SCHEMA_NAME}: no run has begun there")
-        return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(document["arrow_schema"])))
+        try:
+            return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(document["arrow_schema"])))
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise InvalidStore(
+                f"{self._objects.address(_SCHEMA_NAME)} is damaged or not ours: restore it, or "
+                f"write to another output ({' '.join(str(error).split())})"
+            ) from error
 
     def start_run(self, run: RunStart) -> bool:
         """Write `run.json`, once: False if the run is already there (it is being resumed)."""
@@ -158,8 +187,7 @@ class Store:
 
     def read_run(self, run_id: str) -> RunStart | None:
         """What a run set out to do."""
-        document = self.read_json(f"_runs/{run_id}/run.json")
-        return None if document is None else RunStart.from_dict(document)
+        return documents.read_record(self._objects, f"_runs/{run_id}/run.json", RunStart)
 
     def runs(self) -> list[RunStart]:
         """All runs, oldest first."""
@@ -176,15 +204,15 @@ class Store:
 
     def read_summary(self, run_id: str) -> RunSummary | None:
         """What came of a run; None while it is not over (or if it was killed)."""
-        document = self.read_json(f"_runs/{run_id}/summary.json")
-        return None if document is None else RunSummary.from_dict(document)
+        return documents.read_record(self._objects, f"_runs/{run_id}/summary.json", RunSummary)
 
     def write_rejections(self, run_id: str, rejections: Iterable[Rejection]) -> int:
         """Write `_rejected/<run_id>.parquet`, nothing if there are none; returns how many."""
         buffer, remaining, count = io.BytesIO(), iter(rejections), 0
-        with pq.ParquetWriter(buffer, _REJECTED, compression="zstd") as writer:
+        with pq.ParquetWriter(buffer, rejection_table.SCHEMA, compression="zstd") as writer:
             while batch := list(itertools.islice(remaining, _REJECTED_BATCH)):
-                writer.write_table(pa.Table.from_pylist([asdict(x) for x in batch], _REJECTED))
+                rows = [asdict(rejection) for rejection in batch]
+                writer.write_table(pa.Table.from_pylist(rows, rejection_table.SCHEMA))
                 count += len(batch)
         if count:
             self.publish(f"_rejected/{run_id}.parquet", buffer.getvalue())
@@ -192,38 +220,50 @@ class Store:
 
     def write_failure(self, failure: Failure) -> None:
         """Keep a failed attempt."""
-        name = f"_failures/{failure.asset_id}-{failure.attempt_id}.json"
-        self.put_json(name, failure.to_dict())
+        self._failures.write(failure)
 
     def failures(self) -> Iterator[Failure]:
-        """All failed attempts, in no order."""
-        found = self._objects.names("_failures")
-        names = (f"_failures/{name}" for name in found if name.endswith(".json"))
-        for document in self._objects.map(self.read_json, names):
-            if document is not None:
-                yield Failure.from_dict(document)
+        """The failed attempts that no pardon forgives, in no order."""
+        return self._failures.standing()
+
+    def pardon(self, attempt_ids: Iterable[str], *, kind: str | None = None) -> None:
+        """Let the failures of these attempts count no longer. `kind` is kept as the reason: the
+        kind of failure that was asked for, None for all."""
+        self._failures.pardon(attempt_ids, kind=kind)
 
     def put_json(self, name: str, document: Mapping[str, Any], *, create: bool = False) -> bool:
         """Write a JSON object. With `create`, False if the name is taken, which stays as it is."""
-        data = json.dumps(document, indent=2, ensure_ascii=False).encode()
-        if create:
-            return self._objects.create(name, data)
-        self._objects.publish(name, data)
-        return True
+        return documents.write(self._objects, name, document, create=create)
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """A JSON object, None if there is none of that name."""
-        data = self._objects.read(name)
-        return None if data is None else json.loads(data)
+        """A JSON object, None if there is none of that name. InvalidStore for anything else."""
+        return documents.read(self._objects, name)
 
     def publish(self, name: str, data: bytes) -> str:
         """Write or replace an object that is made from the assets; returns its address."""
         return self._objects.publish(name, data)
 
-    def read_table(self, name: str) -> pa.Table | None:
-        """A whole Parquet object that `publish` wrote, None if there is none of that name."""
+    def write_checkpoint(self, asset_id: str, data: bytes) -> None:
+        """Keep an asset that is half made, in the place of an earlier checkpoint of it."""
+        self._objects.publish(_checkpoint_name(asset_id), seal(data))
+
+    def read_checkpoint(self, asset_id: str) -> bytes | None:
+        """What was last written, None if there is nothing; a damaged one counts as none."""
+        name = _checkpoint_name(asset_id)
         data = self._objects.read(name)
-        return None if data is None else pq.read_table(io.BytesIO(data))
+        payload = unseal(data)
+        if data is not None and payload is None:
+            _LOG.warning("%s is damaged and is left out", self._objects.address(name))
+        return payload
+
+    def remove_checkpoint(self, asset_id: str) -> None:
+        """Delete the checkpoint of an asset, if there is one."""
+        self._objects.remove(_checkpoint_name(asset_id))
+
+    def checkpointed(self) -> set[str]:
+        """The ids of assets that have a checkpoint: one listing."""
+        found = map(_CHECKPOINT_FILE.fullmatch, self._objects.names("_checkpoints"))
+        return {match[1] for match in found if match}
 
     def write_embedding(self, name: str, data: bytes) -> None:
         """Keep the embedded texts of a prompt for the run."""
@@ -248,36 +288,12 @@ class Store:
         return self._objects.remove_stale(older_than_seconds)
 
     def _is_dataset(self) -> bool:
+        objects = self._objects.within(_OPENING_SECONDS)
         try:
-            return any(map(self._objects.exists, (_SCHEMA_NAME, "_runs", "assets")))
+            return any(map(objects.exists, (_SCHEMA_NAME, "_runs", "assets")))
         except Exception as error:
-            if places.is_final(error):
-                raise UserError(f"cannot read {self.url}: {places.reason(error)}") from error
-            raise
-
-    def _check_layout(self) -> None:
-        if self._objects.exists("_snapshots"):
-            raise InvalidStore(
-                f"{self.url} holds packed assets, which this version cannot read: use the version "
-                "of dreambatch that packed them"
-            )
-
-    def _read_parquet(self, name: str, columns: list[str] | None) -> pa.Table:
-        """Some columns of an asset (None: its scalars). FileNotFoundError if it is not there."""
-        with self._objects.open(name) as stream:
-            try:
-                file = pq.ParquetFile(stream, pre_buffer=True)
-                return file.read(columns or scalar_names(file.schema_arrow))
-            except pa.ArrowException as error:
-                raise InvalidStore(
-                    f"{self._objects.address(name)} is no readable asset: delete it and run again "
-                    f"({error})"
-                ) from error
-            except OSError as error:
-                error.add_note(f"while reading {self._objects.address(name)}")
-                raise
+            raise places.one_line(f"cannot read {self.url}", error) from error
 
 
-def asset_name(asset_id: str) -> str:
-    """Where an asset lies, relative to its dataset."""
-    return f"assets/shard={shard(asset_id)}/{asset_id}.parquet"
+def _checkpoint_name(asset_id: str) -> str:
+    return f"_checkpoints/{asset_id}.sealed"

@@ -1,35 +1,48 @@
 """`dreambatch validate`: a manifest, a recipe and a model are looked at, nothing is made."""
 
-from pipeline import manifest
+from itertools import islice
+
+from pipeline import manifest, models
 from pipeline.errors import UserError
-from pipeline.job import check_weights, read_rows, recipe_named
-from pipeline.records import Prompt, Rejection
+from pipeline.job import Weights, choice_of, plan_rows
+from pipeline.plan import Plan
 
 _MOST_SHOWN = 20
+_USUAL = "primitives"
 
 
 def check(
     url: str, *, recipe: str | None, guidance: str | None, limit: int | None, strict: bool
 ) -> str:
-    """What is found, in lines. UserError for everything that would keep `run` from starting."""
+    """What is found, in lines; the rows are judged as `run` judges them in a new output, on a GPU
+    if nothing names the recipe. UserError for everything that would keep `run` from starting."""
     if limit is not None and limit < 1:
         raise UserError(f"--limit: expected 1 or more, got {limit}")
-    chosen = recipe_named(recipe) if recipe is not None else None
-    model = guidance or (chosen.guidance if chosen is not None else None)
+    choice = choice_of(_USUAL if recipe is None else recipe)
+    chosen = choice.recipes[choice.default]
     carried = manifest.schema(url)
-    rows = read_rows(url, limit=limit, strict=strict)
-    prompts = [row for row in rows if isinstance(row, Prompt)]
-    rejections = [row for row in rows if isinstance(row, Rejection)]
-    for name in {prompt.recipe for prompt in prompts if prompt.recipe is not None}:
-        recipe_named(name)
-    lines = [f"{url}: {len(prompts)} prompts, {len(rejections)} rejected"]
+    plan = plan_rows(
+        url,
+        choice=choice,
+        weights=Weights(guidance=chosen.guidance if guidance is None else guidance, digest=""),
+        carried=carried,
+        has_one_model=guidance is not None,
+        limit=limit,
+        strict=strict,
+    )
+    lines = [f"{url}: {len(plan.tasks)} prompts, {len(plan.rejections)} rejected"]
     if carried.names:
         lines.append(f"columns carried into the dataset: {', '.join(carried.names)}")
-    lines += [f"row {r.row}: {r.reason}" for r in rejections[:_MOST_SHOWN]]
-    if len(rejections) > _MOST_SHOWN:
-        lines.append(f"... and {len(rejections) - _MOST_SHOWN} more")
-    if chosen is not None:
+    lines += _rejections(plan)
+    if recipe is not None:
         lines.append(f"recipe {chosen.name}: {chosen.summary}")
+    model = chosen.guidance if guidance is None and recipe is not None else guidance
     if model is not None:
-        lines.append(f"guidance {model}: complete, in {check_weights(model)}")
+        lines.append(f"guidance {model}: complete, in {models.find(model).path}")
     return "\n".join(lines)
+
+
+def _rejections(plan: Plan) -> list[str]:
+    shown = [f"row {x.row}: {x.reason}" for x in islice(plan.rejections, _MOST_SHOWN)]
+    hidden = len(plan.rejections) - len(shown)
+    return [*shown, f"... and {hidden} more"] if hidden else shown

@@ -201,10 +201,10 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """SIGTERM to `ray start --block`, which ends all that it started; checked, one by one."""
-    family = descendants(process.pid)
+    family = descendants(process.pid) | {process.pid}
     process.send_signal(signal.SIGTERM)
-    process.wait(timeout=_DOWN_SECONDS)
-    left = wait_until_gone(family, _DOWN_SECONDS)
+    left = wait_until_gone(family, 2 * _DOWN_SECONDS)
     for pid in left:
         os.kill(pid, signal.SIGKILL)
+    process.wait(timeout=_DOWN_SECONDS)
     assert not left, f"processes outlived their cluster: {sorted(left)}"

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ENGINE_NEVER = {"ray", "fsspec", "gcsfs", "pandas", "prometheus_client", "pipeline", "tests"}
 PIPELINE_NEVER = {"triton", "diffusers", "transformers", "tests"}
-RAY_FILES = {"actor.py", "cluster.py", "dispatch.py", "driver.py", "encode_stage.py", "pool.py"}
+RAY_FILES = {"actor.py", "cluster.py", "encode_stage.py", "pool.py", "ray_fleet.py"}
 """The driver's and the actors' side of the pipeline; everything else runs without Ray."""
 TORCH_FREE = [
     "engine/__init__.py",

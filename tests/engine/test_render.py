@@ -132,3 +132,53 @@ def test_behind_a_scene_lies_its_environment() -> None:
     is_clear = rendering.opacity < 1e-3
     assert 10 < is_clear.sum() < is_clear.numel() - 10
     torch.testing.assert_close(colour[is_clear], around[is_clear], rtol=0, atol=2e-3)
+
+
+def gradients(
+    r: Recipe, *, ray_chunk: int | None
+) -> tuple[Rendering, tuple[torch.Tensor, ...], int]:
+    """A rendering, the gradient of a fixed sum of it, and the bytes kept from one to the other."""
+    kept: dict[int, int] = {}
+
+    def pack(t: torch.Tensor) -> torch.Tensor:
+        storage = t.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return t
+
+    torch.manual_seed(5)
+    field, parameters, views, _ = stage(r)
+    leaves = {name: p.detach().requires_grad_() for name, p in parameters.items()}
+    seed, step, part = torch.tensor([5, 6]), torch.tensor([0, 2]), torch.full((2,), 0.5)
+    density = occupancy.initial(field, parameters, r.march.grid_size)
+    is_occupied = occupancy.occupied(density, r.march)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        rendering = render(
+            field, leaves, is_occupied, views, seed, step, part, r, ray_chunk=ray_chunk
+        )
+    num_bytes = sum(kept.values())
+    weight = torch.linspace(-1, 2, rendering.picture.numel()).view_as(rendering.picture)
+    total = (weight * rendering.picture).sum() + rendering.weights.square().sum()
+    if rendering.normal is not None:
+        total = total + (rendering.normal * rendering.directions[:, :, None]).square().sum()
+    return rendering, torch.autograd.grad(total, list(leaves.values())), num_bytes
+
+
+@pytest.mark.parametrize("shading", [ShadingConfig(), LIT], ids=["albedo", "lit"])
+@pytest.mark.parametrize("field", [DENSE, HASH, MIP], ids=lambda f: f.kind)
+def test_rays_in_chunks_are_the_same_in_less_memory(
+    shading: ShadingConfig, field: FieldConfig
+) -> None:
+    environment = BackgroundConfig(kind="mlp", num_frequencies=1, num_layers=2, width=4)
+    r = replace(recipe(shading=shading, background=environment), field=field)
+    whole, slopes, num_bytes = gradients(r, ray_chunk=None)
+    # 192 rays: four chunks, the last one smaller.
+    chunked, chunked_slopes, fewer_bytes = gradients(r, ray_chunk=50)
+    assert torch.equal(chunked.distance, whole.distance)
+    assert torch.equal(chunked.delta, whole.delta)
+    for name in ("picture", "opacity", "weights"):
+        torch.testing.assert_close(getattr(chunked, name), getattr(whole, name))
+    for slope, expected in zip(chunked_slopes, slopes, strict=True):
+        assert expected.abs().max() > 1e-4
+        largest = float(expected.abs().max())
+        torch.testing.assert_close(slope, expected, rtol=1e-4, atol=1e-5 * largest)
+    assert fewer_bytes < 0.25 * num_bytes

@@ -1,17 +1,22 @@
 """An engine whose scenes take five short steps and obey their prompts; and a `dreambatch` with it.
 
-What a prompt may say: `kill` (SIGKILL to its own process in the second step), `break` (the gang
-raises there), `memory` (the gang raises an out-of-memory error there), `diverge` (it ends so with
-every seed), `diverge with seed 7` (only with this one), `no export` (its export raises), `slow`
-(each step takes a second).
+What a prompt may say: `steps 40` (it takes so many), `slow` (each step takes a second), `kill`
+(SIGKILL to its own process in the second step), `break` (the gang raises there), `hang` (the step
+does not end), `diverge` (it ends so with every seed), `diverge with seed 7` (only with this one),
+`no export` (its export raises). In the second step the gang runs out of memory under `memory`
+unless it has one slot, under `much memory` unless it is frugal, under `too much memory` always.
+
+A checkpoint is the seed and the steps done, as JSON.
 
 `python -m tests.pipeline.fake_engine run ...` is `dreambatch run ...` with this engine.
 """
 
+import json
 import os
 import re
 import signal
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +27,8 @@ from pipeline.engine_port import EngineSpec
 from tests.pipeline.sample_assets import sample_asset
 
 NUM_STEPS = 5
+SECONDS_PER_STEP = 0.1
+"""Device time that a step of a scene is said to take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +37,12 @@ class Request:
     prompt: str
     negative_prompt: str
     seed: int
+    checkpoint: bytes | None = None
+
+    @property
+    def num_steps(self) -> int:
+        match = re.search(r"steps (\d+)", self.prompt)
+        return int(match[1]) if match else NUM_STEPS
 
 
 @dataclass(kw_only=True)
@@ -39,30 +52,59 @@ class Scene:
     request: Request
     status: str = "ok"
     iterations: int = 0
-    seconds: float = 0.5
     losses: dict[str, float] = field(default_factory=lambda: {"sds": 0.25})
 
     @property
     def key(self) -> str:
         return self.request.key
 
+    @property
+    def seconds(self) -> float:
+        return round(self.iterations * SECONDS_PER_STEP, 6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    seed: int
+    iterations: int
+    seconds: float
+
+    def to_bytes(self) -> bytes | None:
+        return json.dumps({"seed": self.seed, "iterations": self.iterations}).encode()
+
 
 class FakeGang:
     """`companies` are the prompts of each step, for a test to read."""
 
-    def __init__(self, num_slots: int, step_seconds: float) -> None:
+    def __init__(
+        self,
+        num_slots: int,
+        step_seconds: float,
+        *,
+        is_frugal: bool = False,
+        released: threading.Event | None = None,
+    ) -> None:
         self.num_slots = num_slots
-        self._step_seconds = step_seconds
+        self.is_frugal = is_frugal
         self.scenes: list[Scene] = []
         self.companies: list[set[str]] = []
+        self._step_seconds = step_seconds
+        self._released = released or threading.Event()
 
     @property
     def num_free(self) -> int:
         return self.num_slots - len(self.scenes)
 
-    def add(self, request: Request) -> None:
+    def add(self, request: Request) -> int:
         assert self.num_free
-        self.scenes.append(Scene(request=request))
+        iterations = 0
+        if request.checkpoint is not None:
+            document = json.loads(request.checkpoint)
+            if document["seed"] != request.seed:
+                raise ValueError(f"expected seed {request.seed}, got {document['seed']}")
+            iterations = document["iterations"]
+        self.scenes.append(Scene(request=request, iterations=iterations))
+        return iterations
 
     def step(self) -> None:
         self.companies.append({scene.request.prompt for scene in self.scenes})
@@ -71,37 +113,74 @@ class FakeGang:
         for scene in self.scenes:
             scene.iterations += 1
             if scene.iterations == 2:
-                _obey(scene.request.prompt)
+                self._obey(scene.request.prompt)
 
     def take_finished(self) -> list[Scene]:
-        finished = [scene for scene in self.scenes if scene.iterations >= NUM_STEPS]
-        self.scenes = [scene for scene in self.scenes if scene.iterations < NUM_STEPS]
+        finished = [s for s in self.scenes if s.iterations >= s.request.num_steps]
+        self.scenes = [s for s in self.scenes if s not in finished]
         for scene in finished:
             scene.status = _fate(scene.request)
         return finished
 
     def progress(self) -> Mapping[str, float]:
-        return {scene.key: scene.iterations / NUM_STEPS for scene in self.scenes}
+        return {scene.key: scene.iterations / scene.request.num_steps for scene in self.scenes}
+
+    def seconds(self) -> Mapping[str, float]:
+        return {scene.key: scene.seconds for scene in self.scenes}
+
+    def save(self, key: str) -> Saved:
+        (scene,) = [scene for scene in self.scenes if scene.key == key]
+        return Saved(seed=scene.request.seed, iterations=scene.iterations, seconds=scene.seconds)
+
+    def _obey(self, prompt: str) -> None:
+        if "kill" in prompt:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "break" in prompt:
+            raise RuntimeError("the gang is broken")
+        if "hang" in prompt:
+            self._released.wait()
+        if "memory" in prompt and not self._has_memory(prompt):
+            raise RuntimeError("CUDA out of memory. Tried to allocate 1 GiB")
+
+    def _has_memory(self, prompt: str) -> bool:
+        if "much memory" in prompt:
+            return self.is_frugal and "too much memory" not in prompt
+        return self.num_slots == 1
 
 
 class FakeEngine:
-    """`gangs` are all that it made, oldest first. `device` tells one process from another."""
+    """`gangs` are all that it made, oldest first. `device` tells one process from another. A step
+    that hangs ends when `released` is set."""
 
     def __init__(self, spec: EngineSpec | None = None, *, step_seconds: float = 0.02) -> None:
-        self._num_slots = spec.num_slots if spec is not None else 2
+        self.num_slots = spec.num_slots if spec is not None else 2
         self._step_seconds = step_seconds
         self.gangs: list[FakeGang] = []
+        self.released = threading.Event()
         self.device = f"fake {os.getpid()}"
 
-    def new_gang(self, *, is_single: bool = False) -> FakeGang:
-        num_slots = 1 if is_single else self._num_slots
-        self.gangs.append(FakeGang(num_slots, self._step_seconds))
-        return self.gangs[-1]
+    def new_gang(self, *, num_slots: int, is_frugal: bool = False) -> FakeGang:
+        gang = FakeGang(num_slots, self._step_seconds, is_frugal=is_frugal, released=self.released)
+        self.gangs.append(gang)
+        return gang
 
     def request(
-        self, *, key: str, prompt: str, negative_prompt: str, seed: int, text: bytes | None = None
+        self,
+        *,
+        key: str,
+        prompt: str,
+        negative_prompt: str,
+        seed: int,
+        text: bytes | None = None,
+        checkpoint: bytes | None = None,
     ) -> Request:
-        return Request(key=key, prompt=prompt, negative_prompt=negative_prompt, seed=seed)
+        return Request(
+            key=key,
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            seed=seed,
+            checkpoint=checkpoint,
+        )
 
     def export(self, finished: Scene, metadata: Mapping[str, str]) -> Asset:
         assert metadata["prompt"] == finished.request.prompt
@@ -111,6 +190,11 @@ class FakeEngine:
 
     def peak_memory_bytes(self) -> int:
         return 1000
+
+
+def instant(spec: EngineSpec) -> FakeEngine:
+    """A factory of engines that take no time at all."""
+    return FakeEngine(spec, step_seconds=0.0)
 
 
 def unloadable(spec: EngineSpec) -> FakeEngine:
@@ -124,22 +208,13 @@ def fatal(spec: EngineSpec) -> FakeEngine:
     raise AssertionError("unreachable")
 
 
-def _obey(prompt: str) -> None:
-    if "kill" in prompt:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if "break" in prompt:
-        raise RuntimeError("the gang is broken")
-    if "memory" in prompt:
-        raise RuntimeError("CUDA out of memory. Tried to allocate 1 GiB")
-
-
 def _fate(request: Request) -> str:
     if match := re.search(r"diverge with seed (\d+)", request.prompt):
         return "diverged" if request.seed == int(match[1]) else "ok"
     return "diverged" if "diverge" in request.prompt else "ok"
 
 
-FACTORIES = {"unloadable": unloadable, "fatal": fatal}
+FACTORIES = {"instant": instant, "unloadable": unloadable, "fatal": fatal}
 
 if __name__ == "__main__":
     sys.exit(main(engine_factory=FACTORIES.get(os.environ.get("FAKE_ENGINE", ""), FakeEngine)))

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -13,13 +14,14 @@ import ray.util.metrics
 
 from engine import recipes
 from engine.guidance import files
+from pipeline import actor as actor_module
 from pipeline.actor import OptimizationActor
 from pipeline.engine_port import EngineSpec, load_engine
 from pipeline.metrics import METRICS
 from pipeline.records import Outcome
 from pipeline.schedule import Attempt
 from pipeline.store import asset_name
-from tests.pipeline.fake_engine import unloadable
+from tests.pipeline.fake_engine import SECONDS_PER_STEP, FakeEngine, unloadable
 from tests.pipeline.sample_assets import open_store, sample_task
 
 
@@ -110,3 +112,68 @@ def test_an_engine_that_fails_to_load_fails_the_call_and_may_be_called_again(
 
 def spec_of_nothing() -> EngineSpec:
     return EngineSpec(recipe={}, guidance="", guidance_digest="", num_slots=1, num_threads=1)
+
+
+class SilentEncoder:
+    """The handle of a text actor that never answers."""
+
+    class embed:
+        @staticmethod
+        async def remote(texts: tuple[str, ...]) -> None:
+            await asyncio.Event().wait()
+
+
+@pytest.mark.usefixtures("_in_ray")
+def test_an_actor_that_leaves_answers_all_and_another_goes_on(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    spec = replace(spec_of_nothing(), checkpoint_seconds=3600.0)
+    engine = FakeEngine(spec)
+    task = sample_task(0, prompt="steps 60")
+    first = Attempt(task=task, attempt_id="a" * 32, number=1, seed=5)
+    again = replace(first, attempt_id="b" * 32, number=2, may_resume=True)
+
+    async def serve() -> tuple[Outcome, Outcome, Outcome]:
+        actor = OptimizationActor(lambda _: engine, spec, store)
+        await actor.leave()  # before it is loaded there is nothing to save
+        await actor.load()
+        running = asyncio.create_task(actor.optimize(first))
+        while not engine.gangs[0].companies:
+            await asyncio.sleep(0.005)
+        await actor.leave()
+        left, late = await running, await actor.optimize(again)
+        await actor.stop()
+        other = OptimizationActor(FakeEngine, spec, store)
+        await other.load()
+        done = await other.optimize(again)
+        await other.stop()
+        return left, late, done
+
+    left, late, done = asyncio.run(serve())
+    assert (left.error_kind, late.error_kind) == ("preempted", "preempted")
+    assert left.saved_gpu_seconds > 0
+    assert (done.status, done.iterations) == ("committed", 60)
+    assert done.num_resumed_steps == round(left.saved_gpu_seconds / SECONDS_PER_STEP)
+    assert store.checkpointed() == set()
+
+
+@pytest.mark.usefixtures("_in_ray")
+def test_an_attempt_that_waits_for_its_texts_leaves_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actor_module, "texts_asked", lambda spec, prompt: ("a ball",))
+    monkeypatch.setattr(actor_module, "entry_of", lambda spec, prompt: "0" * 32)
+    store = open_store(str(tmp_path))
+    attempt = Attempt(task=sample_task(0), attempt_id="a" * 32, number=1, seed=5)
+
+    async def serve() -> Outcome:
+        actor = OptimizationActor(FakeEngine, spec_of_nothing(), store, SilentEncoder())
+        await actor.load()
+        running = asyncio.create_task(actor.optimize(attempt))
+        await asyncio.sleep(0.05)
+        assert not running.done()
+        await actor.leave()
+        outcome = await asyncio.wait_for(running, timeout=20)
+        await actor.stop()
+        return outcome
+
+    assert asyncio.run(serve()).error_kind == "preempted"

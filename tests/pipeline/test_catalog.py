@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import catalog
+from pipeline import catalog, compact
 from pipeline.asset_table import BLOBS, MESH, SCALARS, asset_table, to_parquet_bytes
 from pipeline.store import Store, asset_name
 from tests.pipeline.sample_assets import (
@@ -35,6 +35,7 @@ def test_the_catalog_is_the_scalars_of_all_assets(tmp_path: Path) -> None:
     frame = pd.read_parquet(tmp_path / "catalog")
     assert list(frame.columns) == [
         *SCALARS.names,
+        "asset_file",
         *MESH.names,
         "loss_opacity",
         "loss_sds",
@@ -51,7 +52,7 @@ def test_an_output_without_assets_has_an_empty_catalog(tmp_path: Path) -> None:
     catalog.write(store)
     frame = pd.read_parquet(tmp_path / "catalog")
     assert len(frame) == 0
-    assert list(frame.columns) == [*SCALARS.names, *MESH.names, "collection"]
+    assert list(frame.columns) == [*SCALARS.names, "asset_file", *MESH.names, "collection"]
 
 
 def test_only_new_assets_are_read_and_lost_ones_leave(
@@ -74,6 +75,66 @@ def test_only_new_assets_are_read_and_lost_ones_leave(
     assert read == [new.asset_id]
     expected = {sample_task(k).asset_id for k in (1, 2, 7)}
     assert set(table["asset_id"].to_pylist()) == expected
+
+
+def test_the_catalog_says_where_each_asset_lies(tmp_path: Path) -> None:
+    store = filled(tmp_path, 3)
+    catalog.write(store)
+    before = pd.read_parquet(tmp_path / "catalog")
+    assert before["asset_file"].tolist() == [asset_name(x) for x in before["asset_id"]]
+    compact.compact(store)
+    task = sample_task(7)
+    store.commit(task.asset_id, sample_bytes(task))
+    catalog.write(store)
+    after = pd.read_parquet(tmp_path / "catalog")
+    for asset_id, name in zip(after["asset_id"], after["asset_file"], strict=True):
+        assert name.startswith("assets/" if asset_id == task.asset_id else "packed/shard=x")
+        assert asset_id in pd.read_parquet(tmp_path / name)["asset_id"].tolist()
+
+
+def test_large_catalogs_are_made_of_row_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "_ROWS", 4)
+    store = filled(tmp_path, 12)
+    for _ in range(2):
+        catalog.write(store)
+        file = pq.ParquetFile(tmp_path / catalog.NAME)
+        assert file.num_row_groups > 1
+        assert file.read()["asset_id"].to_pylist() == sorted(store.committed())
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut", "changed", "foreign", "type", "null", "few"])
+def test_a_damaged_catalog_is_written_anew(tmp_path: Path, kind: str) -> None:
+    store = filled(tmp_path, 3)
+    catalog.write(store)
+    path = tmp_path / catalog.NAME
+    data, expected = path.read_bytes(), pq.read_table(path)
+    foreign = {
+        "foreign": pa.table({"x": [1]}),
+        "null": expected.set_column(0, "asset_id", pa.nulls(3, pa.string())),
+        "few": expected.select(["asset_id"]),
+        "type": expected.set_column(2, "prompt", pa.array([1, 2, 3])),
+    }
+    if kind in foreign:
+        pq.write_table(foreign[kind], path)
+    else:
+        middle = data[:40] + bytes(40) + data[80:]
+        path.write_bytes({"empty": b"", "cut": data[:-30], "changed": middle}[kind])
+    catalog.write(store)
+    assert pq.read_table(path).equals(expected)
+
+
+def test_an_asset_that_cannot_be_read_is_left_out_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = filled(tmp_path, 4)
+    bad = sorted(store.committed())[1]
+    (tmp_path / asset_name(bad)).write_bytes(b"PAR1 half")
+    catalog.write(store)
+    found = pq.read_table(tmp_path / catalog.NAME)["asset_id"].to_pylist()
+    assert found == sorted(store.committed() - {bad})
+    assert f"{bad}.parquet is no readable asset: delete it and run again" in caplog.text
 
 
 def test_recipes_with_other_losses_share_a_catalog(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from engine import recipes
 from engine.recipe import Recipe
 from pipeline.cli import main
+from pipeline.lease import Lease
 from tests.clusters import ROOT, driver_environment
 from tests.pipeline.runs import write_hollow_weights, write_manifest
 from tests.pipeline.sample_assets import (
@@ -51,6 +52,9 @@ def test_the_flags_are_these_and_no_others() -> None:
         "--gpus",
         "--limit",
         "--strict",
+        "--checkpoint-minutes",
+        "--hang-minutes",
+        "--share",
         "--metrics-port",
     ]
     assert flags_of("status") == ["-h, --help", "--output", "--json"]
@@ -74,12 +78,22 @@ def test_the_flags_are_these_and_no_others() -> None:
         "--slots",
         "--guidance",
     ]
+    assert flags_of("compact") == ["-h, --help", "--output", "--target-mb", "--partition-by"]
+    assert flags_of("gc") == ["-h, --help", "--output", "--older-than", "--dry-run"]
+    assert flags_of("supervise") == ["-h, --help", "--attempts", "--strict"]
+    assert flags_of("retry") == ["-h, --help", "--output", "--kind"]
     assert re.findall(r"^[│ ]\W+(run|\w+)  +[A-Z]", help_of(), flags=re.MULTILINE) == [
         "run",
         "status",
         "validate",
         "recipes",
         "benchmark",
+        "compact",
+        "gc",
+        "supervise",
+        "retry",
+        "k8s",
+        "simulate",
     ]
 
 
@@ -344,3 +358,57 @@ def test_wrong_words_about_recipes(
     said = capsys.readouterr()
     assert (said.out, said.err.count("\n")) == ("", 1)
     assert message in said.err
+
+
+def test_a_dataset_is_packed_and_its_garbage_collected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = open_store(str(tmp_path))
+    tasks = [sample_task(k) for k in range(3)]
+    for task in tasks:
+        store.commit(task.asset_id, sample_bytes(task))
+    output = ["--output", str(tmp_path)]
+    assert main(["compact", *output, "--partition-by", "collection"]) == 0
+    said = capsys.readouterr().out
+    assert "packed 3 assets into 1 files" in said
+    assert "snapshot 1 holds 3 assets" in said
+    assert main(["gc", *output]) == 0
+    assert "removed nothing" in capsys.readouterr().out
+    assert main(["gc", *output, "--older-than", "0", "--dry-run"]) == 0
+    assert "would remove 3 one-asset files" in capsys.readouterr().out
+    assert len(list(tmp_path.glob("assets/*/*.parquet"))) == 3
+    assert main(["gc", *output, "--older-than", "0"]) == 0
+    assert "removed 3 one-asset files" in capsys.readouterr().out
+    assert list(tmp_path.glob("assets/*/*.parquet")) == []
+    assert store.committed() == {task.asset_id for task in tasks}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["compact", "--target-mb", "0"], "--target-mb 0: expected 1 or more"),
+        (["compact", "--partition-by", "nothing"], "cannot partition by 'nothing'"),
+        (["gc", "--older-than", "-1"], "--older-than -1.0: expected 0 or more hours"),
+        (["gc", "--older-than", "nan"], "expected 0 or more hours"),
+    ],
+)
+def test_mistakes_in_keeping_a_dataset_are_said_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    open_store(str(tmp_path))
+    assert main([*words, "--output", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_garbage_is_not_collected_while_a_run_is_open(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = open_store(str(tmp_path))
+    lease = Lease.acquire(store.objects, holder="run-1", share=False)
+    try:
+        assert main(["gc", "--output", str(tmp_path)]) == 1
+    finally:
+        lease.release()
+    assert "run-1" in capsys.readouterr().err

@@ -8,10 +8,11 @@ from types import FrameType
 
 import pytest
 import ray
+from ray._private import state
 
 from pipeline import cluster as cluster_module
-from pipeline.cluster import Cluster, RunError
-from pipeline.errors import UserError
+from pipeline.cluster import Cluster
+from pipeline.errors import RunError, UserError
 
 MACHINES = [
     {"Alive": True, "NodeID": "head", "Resources": {"CPU": 2.0}},
@@ -41,9 +42,19 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_machines_that_are_gone_do_not_count(cluster: Cluster) -> None:
     assert cluster.num_gpus == 10
-    assert cluster.is_alive("big")
-    assert not cluster.is_alive("gone")
-    assert not cluster.is_alive("unheard of")
+    assert cluster.alive() == {"head", "big", "small"}
+
+
+def test_machines_that_are_about_to_go(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state.state, "get_draining_nodes", lambda: {"big": 1_800_000_000_000})
+    assert cluster.draining() == {"big"}
+
+
+def test_a_ray_that_does_not_tell_which_machines_are_about_to_go(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(type(state.state), "get_draining_nodes")
+    assert cluster.draining() == set()
 
 
 def test_a_head_alone_is_no_machine_to_work_on(

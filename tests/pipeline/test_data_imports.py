@@ -1,3 +1,4 @@
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,8 @@ def test_importing_the_data_side_is_light(module: str) -> None:
 
 def test_validating_a_manifest_is_light() -> None:
     script = "from pipeline import manifest\nassert len(list(manifest.read(sys.argv[1]))) == 4"
-    assert loaded(script, str(demo.PATH)) == set()
+    # pyarrow loads pandas, where it is there, to look at the Python values that it converts.
+    assert loaded(script, str(demo.PATH)) <= {"pandas"}
 
 
 def test_reading_a_status_is_light(tmp_path: Path) -> None:
@@ -47,10 +49,17 @@ def test_reading_a_status_is_light(tmp_path: Path) -> None:
     assert loaded(script, str(tmp_path)) == set()
 
 
-def test_only_one_file_of_the_pipeline_writes() -> None:
+def test_few_files_change_what_lies_in_storage() -> None:
+    """By the names of `Objects`' methods that write; `store.py` tells who may and in which order."""
+    writes = {"create", "create_from", "publish", "publish_from", "remove"}
     writers = {
         path.name
         for path in (ROOT / "pipeline").glob("*.py")
-        if "pipeline.objects import" in path.read_text()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and node.attr in writes
+        and ast.unparse(node.value).rpartition(".")[2].lstrip("_") == "objects"
     }
-    assert writers == {"store.py"}
+    makers = {"store.py", "documents.py", "lease.py", "catalog.py"}
+    packers = {"compact.py", "packing.py", "snapshots.py", "garbage.py"}
+    assert writers == makers | packers

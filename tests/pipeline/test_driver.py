@@ -3,6 +3,7 @@
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,9 @@ from tests.pipeline.runs import (
 )
 
 SHEET = "contact_sheet.png"
+LEAVING_SECONDS = 15.0
+"""What a run may take to end in order, on a cluster of its own which ends as well."""
+MIN_ASSETS_A_SECOND = 50.0
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +224,8 @@ def test_a_lost_machine_costs_time_and_nobody_is_blamed(
 
 def test_a_cluster_of_its_own_ends_with_the_run(tmp_path: Path, weights: Path) -> None:
     """SIGTERM in the middle: what is committed stays, no process stays, the rest is made later."""
-    manifest = write_manifest(tmp_path / "m.parquet", ["a ball", "slow one", "slow two", "slow 3"])
+    prompts = ["a ball", "one steps 3000", "two", "three"]
+    manifest = write_manifest(tmp_path / "m.parquet", prompts)
     out, home = tmp_path / "out", tmp_path / "home"
     home.mkdir()
     environment = driver_environment() | {"HOME": str(home)}
@@ -239,12 +244,35 @@ def test_a_cluster_of_its_own_ends_with_the_run(tmp_path: Path, weights: Path) -
         next(line for line in process.stdout if "committed 'a ball'" in line)
         family = descendants(process.pid)
         assert len(family) > 3
+        next(line for line in process.stdout if "1 running" in line)
+        asked = time.monotonic()
         process.send_signal(signal.SIGTERM)
         last_words = process.stdout.read()
         assert process.wait(timeout=60) == 128 + signal.SIGTERM
+        assert time.monotonic() - asked <= LEAVING_SECONDS
+    assert len([p for p in (out / "_checkpoints").rglob("*") if p.is_file()]) == 1, (
+        "two were waiting"
+    )
     assert "interrupted: at least 1 of 4 assets are committed" in last_words
     assert wait_until_gone(family, 20) == set()
     assert [row["prompt"] for row in rows(out)] == ["a ball"]
     report = summary(out)
     assert (report["exit_code"], report["num_remaining"]) == (143, 3)
     assert not (home / ".ray").exists(), "no token is left in the user's home"
+
+
+@pytest.mark.slow
+def test_assets_that_take_no_time_to_make_take_little_to_hand_out_and_commit(
+    ray_head: Head, tmp_path: Path, weights: Path
+) -> None:
+    """One actor on two cores, from order to commit, without the start."""
+    prompts = [f"ball {number} steps 1" for number in range(600)]
+    manifest = write_manifest(tmp_path / "m.parquet", prompts)
+    words = command(*arguments(manifest, tmp_path / "out", weights, "--slots", 8))
+    environment = ray_head.environment() | {"FAKE_ENGINE": "instant"}
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        moments = [time.monotonic() for line in process.stdout if "] committed" in line]
+    assert process.returncode == 0
+    assert len(moments) == len(prompts)
+    assert (len(moments) - 1) / (moments[-1] - moments[0]) >= MIN_ASSETS_A_SECOND

@@ -9,8 +9,9 @@ import pytest
 
 from pipeline import driver, exit_codes
 from pipeline.cluster import Cluster
-from pipeline.errors import UserError
+from pipeline.errors import RunError, UserError
 from pipeline.job import prepare
+from pipeline.lease import Lease
 from pipeline.report import start
 from pipeline.settings import RunSettings
 from tests.pipeline.runs import write_hollow_weights, write_manifest
@@ -61,7 +62,10 @@ def test_a_run_without_prompts_keeps_the_reasons_and_clears_up(settings: RunSett
     litter.write_bytes(b"half")
     long_ago = time.time() - 7200
     os.utime(litter, (long_ago, long_ago))
-    assert "0 committed, 0 quarantined, 2 rejected" in said(settings)
+    first = said(settings)
+    assert "0 committed, 0 quarantined, 2 rejected" in first
+    last = "no row of {} can be used: all are rejected, beginning with row 0: prompt is empty\n"
+    assert first.endswith(last.format(settings.manifest))
     assert not litter.exists()
     assert len(list((Path(settings.output) / "_rejected").iterdir())) == 1
 
@@ -73,4 +77,47 @@ def test_a_cluster_that_starts_from_zero_wants_a_number(
     monkeypatch.setattr(Cluster, "has_machines", False)
     with pytest.raises(UserError, match="--gpus: the cluster has no machine"):
         driver.run(settings, stream=io.StringIO())
-    assert not [path for path in Path(settings.output).rglob("*") if path.is_file()]
+    assert not Path(settings.output).exists()
+
+
+def test_more_gpus_than_our_machine_has_leave_nothing(
+    settings: RunSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cluster, "connect", lambda self: None)
+    monkeypatch.setattr(Cluster, "has_machines", True)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(Cluster, "num_gpus", 1)
+    with pytest.raises(UserError, match="--gpus 2: this machine has 1"):
+        driver.run(but(settings, gpus=2), stream=io.StringIO())
+    assert not Path(settings.output).exists()
+
+
+def test_an_output_that_another_run_works_on(
+    settings: RunSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cluster, "connect", lambda self: None)
+    monkeypatch.setattr(Cluster, "has_machines", True)
+    job = prepare(settings, has_gpus=lambda: False)
+    lease = Lease.acquire(job.store.objects, holder="the-other-run", share=False)
+    try:
+        with pytest.raises(RunError, match=r"the-other-run .*--share"):
+            driver.run(settings, stream=io.StringIO())
+    finally:
+        lease.release()
+    assert not (Path(settings.output) / "_runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"checkpoint_minutes": -1.0}, "--checkpoint-minutes: expected 0 .none. or more, got -1.0"),
+        ({"checkpoint_minutes": float("nan")}, "--checkpoint-minutes"),
+        ({"hang_minutes": 0.0}, "--hang-minutes: expected more than 0, got 0.0"),
+        ({"hang_minutes": float("inf")}, "--hang-minutes"),
+    ],
+)
+def test_minutes_that_make_no_sense(
+    settings: RunSettings, change: dict[str, float], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        but(settings, **change).check()

@@ -1,9 +1,11 @@
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from engine import recipes
-from pipeline.embeddings import Wanted, entry_name, entry_of, seal, unseal
+from pipeline.embeddings import Wanted, entry_name, entry_of
 from pipeline.engine_port import EngineSpec, texts_asked
 from pipeline.records import Task
 from tests.pipeline.sample_assets import open_store, sample_task
@@ -37,38 +39,48 @@ def test_seeds_of_a_prompt_share_an_entry_and_negative_prompts_do_not() -> None:
     assert texts_asked(spec(), one) == expected
 
 
-@pytest.mark.parametrize("payload", [b"", b"x", bytes(100_000)])
-def test_what_is_sealed_comes_back_and_what_is_damaged_does_not(payload: bytes) -> None:
-    data = seal(payload)
-    assert unseal(data) == payload
-    assert unseal(None) is None
-    assert unseal(b"") is None
-    assert unseal(data[:-1]) is None
-    assert unseal(data + b"x") is None
-    assert unseal(bytes([data[0] ^ 1]) + data[1:]) is None
-
-
 def entries(path: Path) -> set[str]:
     return {entry.name for entry in (path / "_embeddings").glob("*")}
 
 
-def test_an_entry_goes_with_the_last_task_that_wants_it(tmp_path: Path) -> None:
+def test_an_entry_goes_with_the_last_task_under_way_that_wants_it(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     cups = [sample_task(k, prompt="a cup") for k in range(2)]
     tasks: list[Task] = [*cups, sample_task(2, prompt="a jug")]
     for task in tasks:
         store.write_embedding(entry_of(spec(), task.prompt), b"x")
     store.write_embedding("of-an-earlier-run", b"x")
-    wanted = Wanted(store, spec(), tasks)
+    wanted = Wanted(store, spec())
+    for task in (*tasks, cups[0]):
+        wanted.ordered(task)
     cup, jug = (entry_of(spec(), tasks[k].prompt) for k in (0, 2))
     wanted.settled(cups[0])
-    assert entries(tmp_path) == {cup, jug, "of-an-earlier-run"}
+    wanted.settled(tasks[2])
+    wait_for(lambda: jug not in entries(tmp_path))
+    assert entries(tmp_path) == {cup, "of-an-earlier-run"}
     wanted.settled(cups[1])
-    assert entries(tmp_path) == {jug, "of-an-earlier-run"}
-    wanted.close()
+    wait_for(lambda: cup not in entries(tmp_path))
+    wanted.ordered(cups[0])
+    wanted.settled(cups[0])
+    wanted.clear()
     assert not (tmp_path / "_embeddings").exists()
     wanted.close()
-    wanted.settled(tasks[2])
+
+
+def test_a_run_that_is_broken_off_leaves_what_is_wanted(tmp_path: Path) -> None:
+    store, task = open_store(str(tmp_path)), sample_task(1)
+    wanted = Wanted(store, spec())
+    wanted.ordered(task)
+    store.write_embedding(entry_of(spec(), task.prompt), b"x")
+    wanted.close()
+    assert entries(tmp_path) == {entry_of(spec(), task.prompt)}
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
 
 
 def test_what_cannot_be_deleted_does_no_harm(
@@ -80,5 +92,8 @@ def test_what_cannot_be_deleted_does_no_harm(
         raise PermissionError("not yours")
 
     monkeypatch.setattr(type(store), "remove_embedding", refuse)
-    Wanted(store, spec(), [task]).settled(task)
-    assert "not deleted: not yours" in caplog.text
+    wanted = Wanted(store, spec())
+    wanted.ordered(task)
+    wanted.settled(task)
+    wait_for(lambda: "not deleted: not yours" in caplog.text)
+    wanted.close()

@@ -16,10 +16,11 @@ from engine.guidance import files
 from engine.guidance.texts import TextEncoder
 from pipeline import encoder as encoder_module
 from pipeline.actor import OptimizationActor
-from pipeline.embeddings import entry_name, seal, unseal
+from pipeline.embeddings import entry_name
 from pipeline.encoder import TextActor
 from pipeline.engine_port import EngineSpec, load_engine, load_texts, texts_asked
 from pipeline.records import Prompt
+from pipeline.seals import seal, unseal
 from pipeline.store import Store
 from tests.pipeline.sample_assets import open_store, sample_task
 from tests.pipeline.test_embeddings import spec
@@ -144,11 +145,11 @@ def test_real_texts_arrive_in_the_request_to_the_bit(tiny_weights: Path) -> None
     engine = load_engine(ours)
     request = engine.request(key="k", prompt="", negative_prompt="", seed=1, text=both[1])
     assert torch.equal(request.text, expected)
-    gang = engine.new_gang()
+    gang = engine.new_gang(num_slots=2)
     gang.add(request)
     gang.step()
     with pytest.raises(ValueError, match="loaded without its text encoder"):
-        engine.new_gang().add(
+        engine.new_gang(num_slots=2).add(
             engine.request(key="k", prompt="", negative_prompt="", seed=1, text=None)
         )
 

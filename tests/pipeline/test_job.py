@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine import recipes
 from engine.guidance import files
+from pipeline import models, recipe_files
 from pipeline.errors import UserError
 from pipeline.job import Job, prepare
 from pipeline.records import Failure, RunStart
@@ -98,7 +101,7 @@ def test_a_row_cannot_have_a_recipe_for_another_model_unless_one_is_named_for_al
 ) -> None:
     write_manifest(Path(here.manifest), ["a ball", "a cube"], recipe=[None, "dreamfusion_if"])
     named = prepare(here, has_gpus=never).plan
-    assert (len(named.tasks), named.rejections) == (2, [])
+    assert (len(named.tasks), len(named.rejections)) == (2, 0)
     plan = prepare(but(here, guidance=None, output=here.output + "2"), has_gpus=never).plan
     assert [task.prompt.prompt for task in plan.tasks] == ["a ball"]
     (rejection,) = plan.rejections
@@ -191,9 +194,79 @@ def test_what_is_committed_or_given_up_is_not_planned(here: RunSettings) -> None
             )
         )
     again = prepare(here, has_gpus=never)
-    assert again.plan.tasks == []
+    assert len(again.plan.tasks) == 0
     assert (again.plan.num_committed, again.plan.num_quarantined, again.num_assets) == (1, 1, 1)
     assert again.histories == {cube.asset_id: ["diverged", "diverged"]}
+
+
+def test_a_pardoned_failure_is_as_good_as_none(here: RunSettings) -> None:
+    job, _ = begun(here)
+    ball, cube = job.plan.tasks
+    for task in (ball, cube):
+        job.store.write_failure(
+            Failure(
+                asset_id=task.asset_id,
+                attempt_id=f"{task.prompt.row:032x}",
+                prompt_id=task.prompt.prompt_id,
+                prompt=task.prompt.prompt,
+                error_kind="empty",
+                message="m",
+                attempts=1,
+                quarantined=True,
+            )
+        )
+    assert prepare(here, has_gpus=never).plan.num_quarantined == 2
+    job.store.pardon([f"{cube.prompt.row:032x}"])
+    again = prepare(here, has_gpus=never)
+    assert [task.asset_id for task in again.plan.tasks] == [cube.asset_id]
+    assert (again.plan.num_quarantined, again.histories) == (1, {ball.asset_id: ["empty"]})
+
+
+def test_checkpoints_of_what_is_planned_are_known(here: RunSettings) -> None:
+    job, _ = begun(here)
+    ball, cube = job.plan.tasks
+    for asset_id in (ball.asset_id, cube.asset_id, "0" * 32):
+        job.store.write_checkpoint(asset_id, b"half")
+    job.store.commit(ball.asset_id, sample_bytes(ball))
+    assert prepare(here, has_gpus=never).checkpointed == {cube.asset_id}
+
+
+def test_model_and_recipe_are_fetched_once(
+    here: RunSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    for module in (models, recipe_files):
+        find = module.find
+
+        def count(name: str, find: Callable[[str], Any] = find) -> Any:
+            asked.append(name)
+            return find(name)
+
+        monkeypatch.setattr(module, "find", count)
+    prepare(here, has_gpus=never)
+    assert asked == [here.recipe, here.guidance]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"details": {}}, "'recipe'"),
+        ({"details": {"recipe": "other"}}, "its recipe 'other' is not among smoke"),
+        ({"recipes": {"smoke": {"iterations": 3}}}, "smoke|iterations|recipe|name"),
+        ({"recipes": {"smoke": 3}}, "run run-1: "),
+        ({"details": {"recipe": ["smoke"]}}, "run run-1: "),
+    ],
+)
+def test_an_earlier_run_without_a_recipe_is_a_users_mistake(
+    here: RunSettings, changes: dict[str, Any], message: str
+) -> None:
+    begun(here)
+    path = Path(here.output) / "_runs" / "run-1" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(UserError, match=message) as error:
+        prepare(but(here, recipe=None), has_gpus=never)
+    assert "say --recipe to choose anew" in str(error.value)
+    assert prepare(here, has_gpus=never).choice.default == "smoke"
 
 
 def test_other_columns_than_before_are_refused_before_ray_starts(

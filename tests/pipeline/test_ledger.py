@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import RunError
+from pipeline.fleet import Glance, Lost
 from pipeline.ledger import Ledger
 from pipeline.metrics import JobMetrics
 from pipeline.progress import LINE_SECONDS, LineDisplay
@@ -126,25 +128,110 @@ def test_a_quarantined_asset(bench: Bench) -> None:
     ]
 
 
+def turned(bench: Bench, schedule: Schedule, *, is_last: bool = False) -> None:
+    bench.ledger.turned(
+        schedule, num_ready=2, num_coming=3, num_leaving=1, busy=0.01, is_last=is_last
+    )
+
+
 def test_a_turn_of_the_loop_shows_where_everything_is(bench: Bench) -> None:
-    schedule = Schedule([sample_task(k) for k in range(3)], num_slots=1)
+    schedule = Schedule([sample_task(k) for k in range(3)], num_tasks=3, num_slots=1)
+    schedule.join("a")
     for _ in range(2):
-        order = schedule.next(["a"])
+        order = schedule.next()
         assert order is not None
         bench.ledger.ordered(order[1])
-    key = sample_task(0).asset_id
-    bench.ledger.glimpsed("a", {key: 0.5, "an asset that is over": 1.0}, 4.0)
+    glance = Glance(
+        fractions={sample_task(0).asset_id: 0.5, "an asset that is over": 1.0},
+        steps_per_second=4.0,
+        stuck_seconds=7.0,
+    )
+    bench.ledger.glimpsed("a", glance)
     bench.now += LINE_SECONDS
-    bench.ledger.turned(schedule, num_ready=2, num_coming=3, num_slots=1, busy=0.01)
+    turned(bench, schedule)
     queue = {state: bench.count(f'queue{{state="{state}"}}') for state in ("waiting", "running")}
     assert queue == {"waiting": 1, "running": 2}
     slots = {s: bench.count(f'slots{{state="{s}"}}') for s in ("busy", "free", "down")}
     assert slots == {"busy": 2, "free": 0, "down": 3}
+    actors = {s: bench.count(f'actors{{state="{s}"}}') for s in ("ready", "coming", "leaving")}
+    assert actors == {"ready": 2, "coming": 3, "leaving": 1}
+    assert bench.count("stuck_seconds") == 7.0
     assert bench.count("driver_loop_seconds_count") == 1
     (line,) = bench.lines()
     assert line.startswith("0/3 assets, 1 running (50 %)")
     assert "4.0 steps/s" in line
     bench.ledger.lost_sight("a")
     bench.now += LINE_SECONDS
-    bench.ledger.turned(schedule, num_ready=1, num_coming=0, num_slots=1, busy=0.01)
+    turned(bench, schedule)
     assert "running" not in bench.lines()[-1]
+    assert bench.count("stuck_seconds") == 0.0
+
+
+def test_what_looks_at_everything_is_shown_now_and_then_and_at_the_end(bench: Bench) -> None:
+    schedule = Schedule([sample_task(0)], num_tasks=1, num_slots=1)
+    turned(bench, schedule)
+    bench.ledger.glimpsed("a", Glance(stuck_seconds=7.0))
+    bench.now += 0.1
+    turned(bench, schedule)
+    assert bench.count("stuck_seconds") == 0.0
+    turned(bench, schedule, is_last=True)
+    assert bench.count("stuck_seconds") == 7.0
+    assert bench.count("driver_loop_seconds_count") == 3
+
+
+def test_device_time_is_useful_or_wasted_by_cause(bench: Bench) -> None:
+    for number in range(3):
+        bench.ledger.ordered(attempt(number))
+    for kind, seconds in (("preempted", 1.0), ("node_lost", 4.0), ("preempted", 2.0)):
+        failed = Failed(
+            attempt=attempt(0), kind=kind, message="m", decision=Decision(change="same")
+        )
+        bench.ledger.failed(failed, gpu_seconds=seconds)
+    bench.ledger.committed(attempt(0).task, outcome(attempt(0), gpu_seconds=10.0))
+    bench.ledger.committed(attempt(1).task, outcome(attempt(1), "duplicate", gpu_seconds=5.0))
+    totals = bench.ledger.totals
+    assert totals.gpu_seconds_useful == 10.0
+    assert totals.gpu_seconds_wasted == {"preempted": 3.0, "node_lost": 4.0, "duplicate": 5.0}
+    assert totals.gpu_seconds == 22.0
+    for cause, seconds in totals.gpu_seconds_wasted.items():
+        assert bench.count(f'wasted_gpu_seconds_total{{cause="{cause}"}}') == seconds
+    by_outcome = {
+        name: bench.count(f'gpu_seconds_total{{outcome="{name}"}}')
+        for name in ("committed", "duplicate", "failed", "lost", "preempted")
+    }
+    assert by_outcome == {
+        "committed": 10.0,
+        "duplicate": 5.0,
+        "failed": 0.0,
+        "lost": 4.0,
+        "preempted": 3.0,
+    }
+    assert totals.num_failed_attempts == 1, "whoever had to go has not failed"
+    assert not [line for line in bench.lines() if line.startswith("preempted")]
+
+
+def test_a_lost_actor_is_said_and_counted(bench: Bench) -> None:
+    loss = Lost(actor="a", cause="hung", message="it did not move for 9 s")
+    bench.ledger.lost(loss, num_tasks=3)
+    assert bench.count('actors_lost_total{cause="hung"}') == 1
+    assert bench.lines() == ["lost a with 3 prompts: it did not move for 9 s"]
+
+
+@pytest.mark.parametrize("gives_up", [False, True])
+def test_a_record_of_a_failure_that_the_store_refuses(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, gives_up: bool
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(bench.store), "write_failure", refuse)
+    bench.ledger.ordered(attempt(0))
+    decision = Decision(change=None if gives_up else "same")
+    failed = Failed(attempt=attempt(0), kind="export", message="m", decision=decision)
+    if gives_up:
+        with pytest.raises(RunError, match=r"refuses the record of a failure: .*No space left"):
+            bench.ledger.failed(failed)
+        assert bench.ledger.totals.num_quarantined == 0
+    else:
+        bench.ledger.failed(failed)
+        assert bench.lines()[0].startswith("warning: a failure is not kept in _failures/: ")

@@ -44,7 +44,7 @@ def test_conventions(metric: object) -> None:
     assert (metric.kind == "histogram") == bool(metric.buckets)
     assert list(metric.buckets) == sorted(metric.buckets)
     assert set(metric.labels) <= {
-        *("status", "outcome", "kind", "state", "stage"),
+        *("status", "outcome", "kind", "cause", "state", "stage", "operation", "result"),
         *("run_id", "recipe", "guidance_digest", "version"),
     }
 
@@ -56,17 +56,34 @@ def test_the_names_that_dashboards_rely_on() -> None:
         "dreambatch_retries_total",
         "dreambatch_queue",
         "dreambatch_slots",
+        "dreambatch_actors",
+        "dreambatch_actors_lost_total",
+        "dreambatch_stuck_seconds",
         "dreambatch_asset_seconds",
         "dreambatch_stage_seconds",
         "dreambatch_gpu_seconds_total",
+        "dreambatch_wasted_gpu_seconds_total",
         "dreambatch_output_bytes_total",
         "dreambatch_commit_conflicts_total",
         "dreambatch_last_commit_timestamp_seconds",
+        "dreambatch_store_operations_total",
+        "dreambatch_store_operation_seconds",
         "dreambatch_driver_loop_seconds",
         "dreambatch_run_info",
         "ray_dreambatch_actor_stage_seconds",
     ]
     assert RunSettings.metrics_port == 9464
+
+
+def test_operations_on_the_output_are_counted() -> None:
+    metrics = JobMetrics()
+    for result, seconds in (("ok", 0.25), ("ok", 0.5), ("full", 1.0)):
+        metrics.note_operation("create", result, seconds)
+    totals = metrics.totals()
+    name = "dreambatch_store_operations_total"
+    assert totals[f'{name}{{operation="create",result="ok"}}'] == 2
+    assert totals[f'{name}{{operation="create",result="full"}}'] == 1
+    assert totals['dreambatch_store_operation_seconds_sum{operation="create"}'] == 1.75
 
 
 def test_every_series_of_a_fresh_run_is_there_and_zero() -> None:

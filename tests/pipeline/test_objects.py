@@ -5,22 +5,55 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.errors import RunError, UserError
 from pipeline.objects import Objects
 from pipeline.places import connect
+from tests import gcs_server, s3_server
+from tests.clusters import free_ports
 from tests.pipeline.storage import Bucket, CarelessBucket, LockedBucket, objects_in
+from tests.storage_server import StorageServer
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(params=["local", "bucket"])
+@pytest.fixture(scope="module")
+def gs() -> Iterator[StorageServer]:
+    with gcs_server.serve() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[StorageServer]:
+    with s3_server.serve() as server:
+        yield server
+
+
+@pytest.fixture(params=["gs", "s3"])
+def server(request: pytest.FixtureRequest) -> StorageServer:
+    """A storage server with an empty bucket."""
+    server = request.getfixturevalue(request.param)
+    server.clear()
+    server.heal()
+    return server
+
+
+@pytest.fixture(params=["local", "bucket", "gs", "s3"])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
-    return local(tmp_path) if request.param == "local" else objects_in(Bucket)
+    if request.param == "local":
+        return local(tmp_path)
+    if request.param == "bucket":
+        return objects_in(Bucket)
+    server = request.getfixturevalue(request.param)
+    server.clear()
+    return server.objects("place")
 
 
 def local(path: Path) -> Objects:
@@ -54,6 +87,30 @@ def test_listings_show_names_and_sizes_and_nothing_hidden(objects: Objects) -> N
     assert (objects.exists("a"), objects.exists("a/x"), objects.exists("b")) == (True, True, False)
 
 
+def test_an_object_is_no_directory(objects: Objects) -> None:
+    objects.create("a/x", b"1")
+    assert (objects.names("a/x"), objects.sizes("a/x"), objects.entries("a/x")) == ([], {}, {})
+
+
+def test_an_entry_says_when_it_was_written(objects: Objects) -> None:
+    before = time.time()
+    objects.create("a/x", b"123")
+    objects.create("a/deeper/y", b"")
+    (entry,) = objects.entries("a").values()
+    assert entry.num_bytes == 3
+    assert before - 2 <= entry.modified <= time.time() + 2
+
+
+def test_a_directorys_own_object_is_not_in_it(server: StorageServer) -> None:
+    objects = server.objects("place")
+    objects.create("a/x", b"1")
+    fs, _ = connect(server.url(""))
+    fs.pipe_file("bucket/place/a/", b"")
+    assert "place/a/" in server.names()
+    assert objects.names("a") == ["x"]
+    assert objects.names("") == ["a"]
+
+
 def test_a_map_keeps_the_order(objects: Objects) -> None:
     assert list(objects.map(str, range(3000))) == [str(k) for k in range(3000)]
 
@@ -71,6 +128,32 @@ def test_an_object_travels_between_processes(objects: Objects) -> None:
 def test_the_probe_leaves_nothing_behind(objects: Objects) -> None:
     objects.probe()
     assert objects.names("") == []
+
+
+def test_the_probe_makes_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    local(tmp_path / "there").probe()
+    local(tmp_path / "new" / "out").probe()
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
+def test_an_empty_directory_may_go_while_an_object_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The probe of another run removes the directory it made, after we have seen it."""
+    calls = []
+    make = Path.mkdir
+
+    def make_and_lose(path: Path, *arguments: Any, **options: Any) -> None:
+        make(path, *arguments, **options)
+        if not calls:
+            path.rmdir()
+        calls.append(path)
+
+    monkeypatch.setattr(Path, "mkdir", make_and_lose)
+    assert local(tmp_path / "out").create("name", b"data")
+    assert (tmp_path / "out" / "name").read_bytes() == b"data"
+    assert len(calls) >= 2
 
 
 def test_the_probe_refuses_a_place_that_overwrites() -> None:
@@ -96,14 +179,130 @@ def test_the_probe_refuses_a_disk_without_hard_links(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_probe_passes_on_what_may_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def fail(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
+    objects, mount = local(tmp_path / "out"), tmp_path.resolve()
+    while not os.path.ismount(mount):
+        mount = mount.parent
+    expected = rf"{os.strerror(number)}: the disk at {mount} has [\d.]+ GB free of [\d.]+ GB"
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="No space left"):
-        local(tmp_path).probe()
-    assert list(tmp_path.iterdir()) == []
+    for write in (objects.create, objects.publish):
+        with pytest.raises(OSError, match=expected) as caught:
+            write("a/x", b"1")
+        assert caught.value.errno == number
+        assert list((tmp_path / "out" / "a").iterdir()) == []
+    with pytest.raises(RunError, match=rf"cannot write to {tmp_path}/out: {expected}"):
+        objects.probe()
+
+
+def test_a_bucket_that_is_not_there_is_a_users_mistake(server: StorageServer) -> None:
+    fs, _ = connect(server.url(""))
+    with pytest.raises(UserError, match=r"no such file, directory or bucket; name a bucket that"):
+        Objects(fs, "absent/place", url=f"{server.scheme}://absent/place").probe()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "options"),
+    [("gs", {"token": "anon", "project": "test"}), ("s3", {"key": "x", "secret": "y"})],
+)
+def test_a_place_out_of_reach_is_told_in_time(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, options: dict[str, str]
+) -> None:
+    monkeypatch.setattr("pipeline.objects._PROBE_SECONDS", 1)
+    (port,) = free_ports(1)
+    endpoint = f"http://127.0.0.1:{port}"
+    fs, root = connect(f"{scheme}://bucket/x", endpoint_url=endpoint, **options)
+    start = time.monotonic()
+    with pytest.raises(RunError, match=rf"^cannot write to {scheme}://bucket/x: .*$"):
+        Objects(fs, root, url=f"{scheme}://bucket/x").probe()
+    assert time.monotonic() - start < 10
+
+
+def test_a_server_that_does_not_answer_is_given_up(server: StorageServer) -> None:
+    server.latency_seconds = 3
+    start = time.monotonic()
+    with pytest.raises(TimeoutError):
+        server.objects("late").within(0.3).create("x", b"1")
+    assert time.monotonic() - start < 2.5
+    server.heal()
+
+
+def test_an_observer_hears_of_each_operation(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[tuple[str, str]] = []
+    objects.observe = lambda *what: heard.append((what[0], what[1]))
+    objects.create("a/x", b"1")
+    objects.create("a/x", b"2")
+    objects.publish("a/y", b"1")
+    objects.read("a/x")
+    objects.read("a/z")
+    objects.names("a")
+    objects.sizes("a")
+    objects.exists("a/x")
+    with objects.open("a/x") as stream:
+        assert stream.read() == b"1"
+    objects.remove("a/x")
+    words = "create create publish read read list list exists open remove"
+    assert heard == [(word, "ok") for word in words.split()]
+    assert pickle.loads(pickle.dumps(objects)).observe is None
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "full"),
+        (PermissionError(errno.EACCES, "Permission denied"), "refused"),
+        (OSError(errno.EIO, "Input/output error"), "passing"),
+    ],
+)
+def test_an_observer_hears_of_the_kind_of_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, kind: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    heard: list[tuple[str, str, float]] = []
+    objects = local(tmp_path)
+    objects.observe = lambda *what: heard.append(what)
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(type(error)):
+        objects.create("a/x", b"1")
+    ((operation, result, seconds),) = heard
+    assert (operation, result) == ("create", kind)
+    assert 0 <= seconds < 10
+
+
+@pytest.mark.parametrize("num_bytes", [6 * 2**20, 25 * 2**20])
+def test_large_objects_are_created_in_one_conditional_request(
+    server: StorageServer, monkeypatch: pytest.MonkeyPatch, num_bytes: int
+) -> None:
+    monkeypatch.setattr("pipeline.objects._PART_BYTES", 2**20)
+    objects, before = server.objects("place"), server.num_requests["write"]
+    data = os.urandom(2**20) * (num_bytes // 2**20)
+    assert objects.create("x", data)
+    assert not objects.create("x", bytes(num_bytes))
+    assert server.num_requests["write"] - before == 2
+    assert objects.read("x") == data
+
+
+def test_a_lost_answer_to_a_large_creation_is_met_again(server: StorageServer) -> None:
+    objects, data = server.objects("place"), os.urandom(6 * 2**20)
+    server.lose_answers(1)
+    before = server.num_conflicts
+    assert not objects.create("x", data)
+    assert server.num_conflicts - before == 1
+    assert objects.read("x") == data
+
+
+@pytest.mark.parametrize("status", [503, 429])
+def test_a_busy_server_is_asked_again(server: StorageServer, status: int) -> None:
+    server.fail_next(1, status=status)
+    assert server.objects("place").create("x", b"1")
+    assert server.num_pending == 0
 
 
 def test_a_path_through_a_file_is_a_users_mistake(tmp_path: Path) -> None:

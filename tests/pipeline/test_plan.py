@@ -142,7 +142,7 @@ def test_tasks_of_one_recipe_stand_together_in_the_manifests_order() -> None:
 def test_a_row_with_an_unknown_recipe_is_rejected() -> None:
     found = make([prompt(0, recipe="crude"), prompt(1)])
     assert [task.prompt.row for task in found.tasks] == [1]
-    assert found.rejections == [
+    assert list(found.rejections) == [
         Rejection(
             row=0,
             prompt_id="row-0",
@@ -168,4 +168,4 @@ def test_two_rows_that_ask_for_one_asset_are_one_task() -> None:
 
 def test_an_empty_plan_is_a_plan() -> None:
     found = make([])
-    assert (found.tasks, found.num_prompts, found.rejections) == ([], 0, [])
+    assert (list(found.tasks), found.num_prompts, list(found.rejections)) == ([], 0, [])

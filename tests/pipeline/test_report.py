@@ -37,15 +37,25 @@ def test_run_json_can_be_read_without_us(job: Job) -> None:
 
 
 def test_summary_json_adds_up(job: Job) -> None:
-    totals = Totals(num_committed=1, num_duplicate=1, num_quarantined=1, gpu_seconds=3.0)
+    totals = Totals(
+        num_committed=1,
+        num_duplicate=1,
+        num_quarantined=1,
+        gpu_seconds_useful=3.0,
+        gpu_seconds_wasted={"duplicate": 1.0},
+    )
     summary = report.summary(job, "run-1", 3, totals, JobMetrics(), 10.0)
     assert (summary.num_remaining, summary.num_quarantined, summary.exit_code) == (0, 1, 3)
+    assert (summary.gpu_seconds, summary.gpu_seconds_useful) == (4.0, 3.0)
+    assert summary.gpu_seconds_wasted == {"duplicate": 1.0}
     assert "dreambatch_asset_seconds_sum" in summary.details["metrics"]
 
 
 def test_a_late_summary_keeps_what_is_known(job: Job) -> None:
     run = report.start(job, "run-1", num_actors=1)
-    interrupted = report.summary(job, "run-1", 130, Totals(gpu_seconds=3.0), JobMetrics(), 10.0)
+    interrupted = report.summary(
+        job, "run-1", 130, Totals(gpu_seconds_useful=3.0), JobMetrics(), 10.0
+    )
     late = report.late_summary(job, run, interrupted, 0)
     assert (late.exit_code, late.num_remaining, late.gpu_seconds) == (0, 0, 3.0)
     unknown = report.late_summary(job, run, None, 0)
@@ -69,6 +79,18 @@ def test_last_words_without_an_asset(job: Job) -> None:
     words = report.done(job, Totals(num_quarantined=3), {}, 1.0)
     assert "contact sheet" not in words
     assert "_failures" in words
+
+
+def test_the_waste_is_a_number_that_one_can_read(job: Job) -> None:
+    wasted = {"diverged": 8.0, "preempted": 220.0, "store": 0.0}
+    totals = Totals(num_committed=1, gpu_seconds_useful=18_192.0, gpu_seconds_wasted=wasted)
+    expected = "5 h 07 min, 1.2 % wasted: 3 min 40 s preempted, 8 s diverged"
+    assert report.device_time(totals) == expected
+    for words in (report.done(job, totals, {}, 1.0), report.interrupted(job, totals)):
+        (line,) = (line for line in words.splitlines() if "device time" in line)
+        assert line.endswith(f"  {expected}")
+    assert report.device_time(Totals(gpu_seconds_useful=8.0)) == "8 s, 0.0 % wasted"
+    assert "device time" not in report.done(job, Totals(), {}, 1.0)
 
 
 def test_a_package_that_is_not_installed_has_no_version() -> None:

@@ -20,9 +20,16 @@ def test_each_kind_is_retried_as_often_as_its_row_says(kind: str) -> None:
 
 def test_what_the_rows_promise() -> None:
     assert {TABLE[kind].change for kind in ("diverged", "empty", "saturated")} == {"new_seed"}
-    assert TABLE["out_of_memory"].change == TABLE["suspect"].change == "alone"
+    assert {TABLE[kind].change for kind in ("suspect", "actor_died", "hung")} == {"alone"}
+    assert TABLE["out_of_memory"].change == "frugal"
     uncharged = {kind for kind, policy in TABLE.items() if not policy.charged}
-    assert uncharged == {"suspect", "node_lost"}
+    assert uncharged == {"suspect", "node_lost", "preempted", "gang_out_of_memory"}
+
+
+@pytest.mark.parametrize("kind", ["node_lost", "preempted"])
+def test_nothing_is_given_up_because_machines_go_away(kind: str) -> None:
+    assert decide([kind] * 500) == decide([kind])
+    assert not decide(["diverged", *[kind] * 200, "diverged", *[kind] * 200]).gives_up
 
 
 def test_an_unknown_kind_counts_as_internal() -> None:

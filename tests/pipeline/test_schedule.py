@@ -1,15 +1,29 @@
-"""The schedule against a simulated pool: nothing lost, nothing twice, nobody blamed wrongly."""
+"""The schedule: nothing lost, nothing twice, nobody blamed wrongly; as a plain one would have it.
+
+`PlainSchedule` is the oracle: all tasks in lists, all actors looked at for every order.
+"""
 
 import random
+import time
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from pipeline import retry
+from pipeline.fleet import Cause
 from pipeline.records import Outcome, Task
-from pipeline.schedule import LOOKAHEAD, Attempt, Schedule
+from pipeline.schedule import LOOKAHEAD, Attempt, Failed, Schedule
 from tests.pipeline.sample_assets import sample_task
 
 
@@ -17,10 +31,30 @@ def tasks(number: int, *, prompt: str = "a ball") -> list[Task]:
     return [sample_task(k, prompt=f"{prompt} {k}") for k in range(number)]
 
 
-def drain(schedule: Schedule, ready: list[str], **options: int) -> list[tuple[str, Attempt]]:
+def scheduled(
+    tasks: Sequence[Task],
+    *actors: str,
+    num_slots: int,
+    histories: Mapping[str, Sequence[str]] | None = None,
+    resumable: frozenset[str] = frozenset(),
+) -> Schedule:
+    """A schedule of these tasks that the actors have joined."""
+    schedule = Schedule(
+        iter(tasks),
+        num_tasks=len(tasks),
+        num_slots=num_slots,
+        histories=histories or {},
+        resumable=resumable,
+    )
+    for actor in actors:
+        schedule.join(actor)
+    return schedule
+
+
+def drain(schedule: Schedule, num_coming: int = 0) -> list[tuple[str, Attempt]]:
     """All orders that can be given now."""
     orders = []
-    while order := schedule.next(ready, **options):
+    while order := schedule.next(num_coming):
         orders.append(order)
     return orders
 
@@ -41,52 +75,106 @@ def failed(attempt: Attempt, kind: str) -> Outcome:
 
 
 def test_an_actor_gets_its_slots_and_a_little_more() -> None:
-    schedule = Schedule(tasks(20), num_slots=4)
-    orders = drain(schedule, ["a"])
+    schedule = scheduled(tasks(20), "a", num_slots=4)
+    orders = drain(schedule)
     assert len(orders) == schedule.load("a") == 4 + LOOKAHEAD
     assert [attempt.number for _, attempt in orders] == [1] * 5
     assert schedule.settle("a", committed(orders[0][1])) is None
-    assert len(drain(schedule, ["a"])) == 1
+    assert len(drain(schedule)) == 1
 
 
 def test_orders_keep_the_order_of_the_manifest() -> None:
-    schedule = Schedule(tasks(3), num_slots=4)
-    assert [attempt.task.prompt.row for _, attempt in drain(schedule, ["a"])] == [0, 1, 2]
+    schedule = scheduled(tasks(3), "a", num_slots=4)
+    assert [attempt.task.prompt.row for _, attempt in drain(schedule)] == [0, 1, 2]
 
 
 def test_the_last_tasks_are_shared_out() -> None:
-    schedule = Schedule(tasks(6), num_slots=8)
-    assert Counter(actor for actor, _ in drain(schedule, ["a", "b", "c"])) == Counter("aabbcc")
+    schedule = scheduled(tasks(6), "a", "b", "c", num_slots=8)
+    assert Counter(actor for actor, _ in drain(schedule)) == Counter("aabbcc")
 
 
 def test_tasks_are_kept_back_for_an_actor_that_is_coming() -> None:
-    schedule = Schedule(tasks(4), num_slots=8)
-    assert len(drain(schedule, ["a"], num_coming=1)) == 2
-    assert len(drain(schedule, ["a", "b"])) == 2
+    schedule = scheduled(tasks(4), "a", num_slots=8)
+    assert len(drain(schedule, num_coming=1)) == 2
+    schedule.join("b")
+    assert len(drain(schedule)) == 2
     assert schedule.load("b") == 2
 
 
-def test_nobody_is_ready() -> None:
-    schedule = Schedule(tasks(1), num_slots=1)
-    assert schedule.next([]) is None
+def test_nobody_has_joined() -> None:
+    schedule = scheduled(tasks(1), num_slots=1)
+    assert schedule.next() is None
     assert not schedule.is_finished
 
 
+def test_no_work_at_all() -> None:
+    schedule = scheduled([], "a", num_slots=1)
+    assert schedule.is_finished
+    assert schedule.next() is None
+    assert schedule.idle() == ["a"]
+
+
+def test_tasks_are_drawn_as_they_are_needed() -> None:
+    drawn = []
+
+    def source() -> Iterator[Task]:
+        for task in tasks(1000):
+            drawn.append(task)
+            yield task
+
+    schedule = Schedule(source(), num_tasks=1000, num_slots=4)
+    assert (len(drawn), schedule.num_waiting) == (0, 1000)
+    schedule.join("a")
+    orders = drain(schedule)
+    assert len(drawn) == len(orders) + 1, "and the next is at hand"
+    assert (schedule.num_waiting, schedule.num_running) == (995, 5)
+
+
+def test_fewer_tasks_than_promised_are_a_mistake_of_the_plan() -> None:
+    schedule = Schedule(iter(tasks(1)), num_tasks=2, num_slots=1)
+    schedule.join("a")
+    with pytest.raises(AssertionError, match="1 fewer tasks than planned"):
+        drain(schedule)
+
+
+def test_an_actor_that_parted_keeps_what_it_holds_and_gets_nothing() -> None:
+    schedule = scheduled(tasks(20), "a", "b", num_slots=4)
+    held = [attempt for actor, attempt in drain(schedule) if actor == "a"]
+    schedule.part("a")
+    assert schedule.settle("a", committed(held[0])) is None
+    assert drain(schedule) == []
+    assert schedule.load("a") == 4
+    schedule.join("a")
+    assert [actor for actor, _ in drain(schedule)] == ["a"]
+
+
+def test_idle_actors_are_those_that_joined_and_hold_nothing() -> None:
+    schedule = scheduled(tasks(1), "a", "b", "c", num_slots=1)
+    ((busy, attempt),) = drain(schedule)
+    schedule.part("c")
+    (idle,) = {"a", "b"} - {busy}
+    assert schedule.idle() == [idle]
+    schedule.settle(busy, committed(attempt))
+    assert set(schedule.idle()) == {"a", "b"}
+    assert schedule.is_finished
+
+
 def test_a_poison_prompt_dies_alone() -> None:
-    schedule = Schedule(tasks(4), num_slots=2)
-    orders = drain(schedule, ["a"])
+    schedule = scheduled(tasks(4), "a", num_slots=2)
+    orders = drain(schedule)
     assert len(orders) == 3
     poison = orders[1][1].task.asset_id
-    lost = schedule.lose("a", "died")
+    lost = schedule.lose("a", "died", cause="process")
     assert {loss.kind for loss in lost} == {"suspect"}
     assert (schedule.num_suspects, schedule.num_waiting) == (3, 1)
     finished, deaths = [], []
     while not schedule.is_finished:
-        (order,) = drain(schedule, ["a"])
+        schedule.join("a")
+        (order,) = drain(schedule)
         attempt = order[1]
         assert attempt.alone or not schedule.num_suspects
         if attempt.task.asset_id == poison:
-            deaths += schedule.lose("a", "died")
+            deaths += schedule.lose("a", "died", cause="process")
         else:
             assert schedule.settle("a", committed(attempt)) is None
             finished.append(attempt.task.asset_id)
@@ -97,39 +185,51 @@ def test_a_poison_prompt_dies_alone() -> None:
 
 
 def test_a_full_actor_is_emptied_for_a_suspect_and_the_others_go_on() -> None:
-    schedule = Schedule(tasks(40), num_slots=2)
-    orders = drain(schedule, ["a", "b", "c"])
-    schedule.lose("c", "died")
+    schedule = scheduled(tasks(40), "a", "b", "c", num_slots=2)
+    orders = drain(schedule)
+    schedule.lose("c", "died", cause="process")
     held = {name: [x for actor, x in orders if actor == name] for name in "ab"}
-    assert drain(schedule, ["a", "b"]) == []
+    assert drain(schedule) == []
     schedule.settle("a", committed(held["a"][0]))
-    assert drain(schedule, ["a", "b"]) == [], "a is the emptier one and is let run empty"
+    assert drain(schedule) == [], "a is the emptier one and is let run empty"
     schedule.settle("b", committed(held["b"][0]))
     schedule.settle("a", committed(held["a"][1]))
-    assert [actor for actor, _ in drain(schedule, ["a", "b"])] == ["b"]
+    assert [actor for actor, _ in drain(schedule)] == ["b"]
     schedule.settle("a", committed(held["a"][2]))
-    ((actor, attempt),) = drain(schedule, ["a", "b"])
+    ((actor, attempt),) = drain(schedule)
     assert (actor, attempt.alone) == ("a", True)
     schedule.settle("b", committed(held["b"][1]))
-    ((actor, attempt),) = drain(schedule, ["a", "b"])
+    ((actor, attempt),) = drain(schedule)
     assert (actor, attempt.alone) == ("b", False), "one actor is enough for the suspects"
 
 
 def test_a_lost_machine_is_nobodys_fault() -> None:
-    schedule = Schedule(tasks(1), num_slots=1)
+    schedule = scheduled(tasks(1), num_slots=1)
     for _ in range(retry.TABLE["node_lost"].retries):
-        ((_, attempt),) = drain(schedule, ["a"])
+        schedule.join("a")
+        ((_, attempt),) = drain(schedule)
         assert not attempt.alone
-        (loss,) = schedule.lose("a", "gone", node_lost=True)
+        (loss,) = schedule.lose("a", "gone", cause="node")
         assert (loss.kind, loss.decision.change) == ("node_lost", "same")
 
 
+def test_an_actor_that_hangs_is_like_one_that_dies() -> None:
+    schedule = scheduled(tasks(2), "a", num_slots=1)
+    drain(schedule)
+    assert [loss.kind for loss in schedule.lose("a", "hung", cause="hung")] == ["suspect"] * 2
+    schedule.join("a")
+    ((_, attempt),) = drain(schedule)
+    assert attempt.alone
+    assert [loss.kind for loss in schedule.lose("a", "hung", cause="hung")] == ["hung"]
+
+
 def test_a_new_seed_after_divergence() -> None:
-    schedule = Schedule(tasks(1), num_slots=1)
+    schedule = scheduled(tasks(1), "a", num_slots=1)
     seeds = []
     for expected in ("new_seed", "new_seed", None):
-        ((_, attempt),) = drain(schedule, ["a"])
+        ((_, attempt),) = drain(schedule)
         seeds.append(attempt.seed)
+        assert not attempt.may_resume, "a checkpoint would be of the other seed"
         loss = schedule.settle("a", failed(attempt, "diverged"))
         assert loss is not None
         assert loss.decision.change == expected
@@ -137,67 +237,313 @@ def test_a_new_seed_after_divergence() -> None:
     assert schedule.is_finished
 
 
+def test_what_infrastructure_took_goes_first_and_what_failed_by_itself_last() -> None:
+    schedule = scheduled(tasks(6), "a", num_slots=1)
+    (_, by_itself), (_, taken) = drain(schedule)
+    schedule.settle("a", failed(by_itself, "diverged"))
+    schedule.settle("a", failed(taken, "node_lost"))
+    rows = []
+    while not schedule.is_finished:
+        for _, attempt in drain(schedule):
+            rows.append(attempt.task.prompt.row)
+            schedule.settle("a", committed(attempt))
+    assert rows == [1, 2, 3, 4, 5, 0]
+
+
+def test_a_second_attempt_with_the_same_seed_may_resume() -> None:
+    schedule = scheduled(tasks(1), "a", num_slots=1)
+    ((_, attempt),) = drain(schedule)
+    assert not attempt.may_resume
+    schedule.settle("a", failed(attempt, "store"))
+    ((_, attempt),) = drain(schedule)
+    assert attempt.may_resume
+
+
+def test_what_exhausts_the_memory_by_itself_is_made_alone_and_frugally() -> None:
+    schedule = scheduled(tasks(3), "a", num_slots=2)
+    first, *others = [attempt for _, attempt in drain(schedule)]
+    schedule.settle("a", failed(first, "out_of_memory"))
+    assert drain(schedule) == []
+    for attempt in others:
+        schedule.settle("a", committed(attempt))
+    ((_, again),) = drain(schedule)
+    assert (again.task, again.alone, again.is_frugal) == (first.task, True, True)
+
+
+def test_a_checkpoint_that_the_plan_saw_is_resumed() -> None:
+    first, second = tasks(2)
+    schedule = scheduled([first, second], "a", num_slots=2, resumable=frozenset({second.asset_id}))
+    assert [attempt.may_resume for _, attempt in drain(schedule)] == [False, True]
+
+
 def test_earlier_runs_count() -> None:
     (task,) = tasks(1)
-    schedule = Schedule([task], num_slots=1, histories={task.asset_id: ["actor_died"]})
-    ((_, attempt),) = drain(schedule, ["a"])
+    schedule = scheduled([task], "a", num_slots=1, histories={task.asset_id: ["actor_died"]})
+    ((_, attempt),) = drain(schedule)
     assert (attempt.number, attempt.alone) == (2, True)
-    (loss,) = schedule.lose("a", "died")
+    (loss,) = schedule.lose("a", "died", cause="process")
     assert loss.decision.gives_up
 
 
 def test_the_same_task_twice_is_a_mistake_of_the_plan() -> None:
+    schedule = scheduled([sample_task(0), sample_task(0)], "a", num_slots=2)
     with pytest.raises(AssertionError, match="planned twice"):
-        Schedule([sample_task(0), sample_task(0)], num_slots=1)
+        drain(schedule)
 
 
-@given(
-    number=st.integers(0, 30),
-    num_slots=st.integers(1, 4),
-    actors=st.integers(1, 4),
-    poisons=st.sets(st.integers(0, 29), max_size=4),
-    seed=st.integers(0, 2**32),
-)
-def test_every_task_ends_once(
-    number: int, num_slots: int, actors: int, poisons: set[int], seed: int
-) -> None:
-    """Random outcomes, deaths by poison and by accident, actors that come and go."""
-    world = random.Random(seed)
-    schedule = Schedule(tasks(number), num_slots=num_slots)
-    held: dict[str, list[Attempt]] = {f"actor-{k}": [] for k in range(actors)}
-    ends: Counter[str] = Counter()
-    made: set[int] = set()
+def test_an_order_costs_the_same_however_many_actors_there_are() -> None:
+    """A thousand actors of eight slots: orders and settlements of all of them within a second or
+    two, where a look at every actor for each would take minutes."""
+    actors = [f"actor-{k}" for k in range(1000)]
+    (task,) = tasks(1)
+    plenty = (replace(task, asset_id=f"{k:032x}") for k in range(20_000))
+    schedule = Schedule(plenty, num_tasks=20_000, num_slots=8)
+    for actor in actors:
+        schedule.join(actor)
+    began, number = time.process_time(), 0
     while not schedule.is_finished:
-        ready = world.sample(list(held), world.randint(1, actors))
-        for actor, attempt in drain(schedule, ready):
-            held[actor].append(attempt)
-        _check_company(held, num_slots)
-        busy = [actor for actor in held if held[actor]]
-        if not busy:
-            continue
-        actor = world.choice(busy)
-        victim = next((a for a in held[actor] if a.task.prompt.row in poisons), None)
-        if victim is not None or world.random() < 0.05:
-            losses = schedule.lose(actor, "died")
-            assert [x.attempt for x in losses] == held[actor]
-            held[actor] = []
-            for loss in losses:
-                assert (loss.kind == "actor_died") == (len(losses) == 1)
-                ends[loss.attempt.task.asset_id] += loss.decision.gives_up
-            continue
-        attempt = held[actor].pop(world.randrange(len(held[actor])))
-        kind = world.choice([None, None, None, "diverged", "store", "suspect", "internal"])
-        failure = schedule.settle(actor, failed(attempt, kind) if kind else committed(attempt))
-        ends[attempt.task.asset_id] += failure is None or failure.decision.gives_up
+        for actor, attempt in drain(schedule):
+            schedule.settle(actor, committed(attempt))
+            number += 1
+    assert number == 20_000
+    assert time.process_time() - began < 4.0
+
+
+@dataclass
+class Story:
+    """What the oracle knows of one task."""
+
+    task: Task
+    history: list[str] = field(default_factory=list)
+    num_attempts: int = 0
+
+    def changes(self) -> list[str]:
+        return [retry.policy(kind).change for kind in self.history]
+
+    @property
+    def alone(self) -> bool:
+        return any(change in ("alone", "frugal") for change in self.changes())
+
+
+class PlainSchedule:
+    """The oracle: the rules as one would write them down, with a look at everybody every time."""
+
+    def __init__(self, stories: list[Story], num_slots: int) -> None:
+        self.num_slots = num_slots
+        self.never_tried = stories
+        self.suspects: list[Story] = []
+        self.taken_away: list[Story] = []
+        self.failed: list[Story] = []
+        self.held: dict[str, list[Story]] = {}
+        self.actors: list[str] = []
+        """Those that have joined; the one whose load changed last comes last."""
+
+    def touch(self, actor: str) -> None:
+        if actor in self.actors:
+            self.actors.remove(actor)
+            self.actors.append(actor)
+
+    def load(self, actor: str) -> int:
+        return len(self.held.get(actor, []))
+
+    def is_alone(self, actor: str) -> bool:
+        return any(story.alone for story in self.held.get(actor, []))
+
+    def next(self, num_coming: int) -> tuple[str, Story] | None:
+        while self.never_tried and self.never_tried[0].alone:
+            self.suspects.append(self.never_tried.pop(0))
+        if not self.actors:
+            return None
+        actors = sorted(self.actors, key=self.load)
+        if self.suspects and not self.load(actors[0]):
+            return self.send(actors[0], self.suspects)
+        sharing = [actor for actor in actors if not self.is_alone(actor)]
+        if self.suspects and len(sharing) == len(actors):
+            sharing = sharing[1:]
+        waiting = [*self.taken_away, *self.never_tried, *self.failed]
+        running = sum(map(len, self.held.values()))
+        num_actors = len(actors) + num_coming
+        share = (len(waiting) + running + num_actors - 1) // num_actors
+        window = min(self.num_slots + LOOKAHEAD, max(1, share))
+        for actor in sharing:
+            if waiting and self.load(actor) < window:
+                return self.send(actor, self.taken_away or self.never_tried or self.failed)
+        return None
+
+    def send(self, actor: str, queue: list[Story]) -> tuple[str, Story]:
+        story = queue.pop(0)
+        story.num_attempts += 1
+        self.held.setdefault(actor, []).append(story)
+        self.touch(actor)
+        return actor, story
+
+    def settle(self, actor: str, asset_id: str, kind: str | None) -> bool | None:
+        """Whether the task is given up; None if it is committed."""
+        (story,) = [story for story in self.held[actor] if story.task.asset_id == asset_id]
+        self.held[actor].remove(story)
+        self.touch(actor)
+        return None if kind is None else self.fail(story, kind)
+
+    def lose(self, actor: str, kind: str) -> list[bool]:
+        if actor in self.actors:
+            self.actors.remove(actor)
+        return [self.fail(story, kind) for story in self.held.pop(actor, [])]
+
+    def fail(self, story: Story, kind: str) -> bool:
+        story.history.append(kind)
+        if retry.decide(story.history).gives_up:
+            return True
+        if story.alone:
+            self.suspects.append(story)
+        else:
+            (self.failed if retry.policy(kind).charged else self.taken_away).append(story)
+        return False
+
+
+ACTORS = tuple(f"actor-{k}" for k in range(4))
+KINDS = tuple(retry.TABLE)
+actor_names = st.sampled_from(ACTORS)
+
+
+class Comparison(RuleBasedStateMachine):
+    """Whatever joins, parts, deaths and answers come: both schedules give the same orders, and
+    every task ends exactly once."""
+
+    @initialize(
+        number=st.integers(0, 25),
+        num_slots=st.integers(1, 3),
+        histories=st.dictionaries(
+            st.integers(0, 24), st.lists(st.sampled_from(KINDS), min_size=1, max_size=2), max_size=4
+        ),
+    )
+    def start(self, number: int, num_slots: int, histories: dict[int, list[str]]) -> None:
+        self.all = tasks(number)
+        known = {
+            task.asset_id: kinds
+            for task in self.all
+            if (kinds := histories.get(task.prompt.row)) and not retry.decide(kinds).gives_up
+        }
+        self.num_slots = num_slots
+        self.schedule = scheduled(self.all, num_slots=num_slots, histories=known)
+        histories_of = {task.asset_id: list(known.get(task.asset_id, ())) for task in self.all}
+        stories = [
+            Story(task, histories_of[task.asset_id], len(histories_of[task.asset_id]))
+            for task in self.all
+        ]
+        self.plain = PlainSchedule(stories, num_slots)
+        self.joined: set[str] = set()
+        self.held: dict[str, list[Attempt]] = {actor: [] for actor in ACTORS}
+        self.committed: list[str] = []
+        self.given_up: list[str] = []
+
+    @rule(actor=actor_names)
+    def join(self, actor: str) -> None:
+        if actor not in self.joined:
+            self.joined.add(actor)
+            self.schedule.join(actor)
+            self.plain.actors.append(actor)
+
+    @rule(actor=actor_names)
+    def part(self, actor: str) -> None:
+        if actor in self.joined:
+            self.joined.remove(actor)
+            self.schedule.part(actor)
+            self.plain.actors.remove(actor)
+
+    @rule(num_coming=st.integers(0, 3))
+    def order_some(self, num_coming: int) -> None:
+        while self.order(num_coming):
+            pass
+
+    def order(self, num_coming: int = 0) -> bool:
+        """Asks both schedules for an order; whether there was one."""
+        order, expected = self.schedule.next(num_coming), self.plain.next(num_coming)
+        assert (order is None) == (expected is None)
+        if order is not None and expected is not None:
+            actor, attempt = order
+            story = expected[1]
+            assert (actor, attempt.task) == (expected[0], story.task)
+            self.check_attempt(attempt, story)
+            self.held[actor].append(attempt)
+        return order is not None
+
+    def check_attempt(self, attempt: Attempt, story: Story) -> None:
+        changes = story.changes()
+        assert attempt.number == story.num_attempts
+        assert attempt.alone == story.alone
+        assert attempt.is_frugal == ("frugal" in changes)
+        num_reseeds = changes.count("new_seed")
+        assert attempt.seed == retry.attempt_seed(attempt.task.prompt.seed, num_reseeds)
+
+    @precondition(lambda self: any(self.held.values()))
+    @rule(choice=st.randoms(use_true_random=False), kind=st.sampled_from([None, None, *KINDS]))
+    def settle(self, choice: random.Random, kind: str | None) -> None:
+        actor = choice.choice([actor for actor in ACTORS if self.held[actor]])
+        attempt = self.held[actor].pop(choice.randrange(len(self.held[actor])))
+        self.answer(actor, attempt, kind)
+
+    def answer(self, actor: str, attempt: Attempt, kind: str | None) -> None:
+        outcome = failed(attempt, kind) if kind else committed(attempt)
+        failure = self.schedule.settle(actor, outcome)
+        gives_up = self.plain.settle(actor, attempt.task.asset_id, kind)
         if failure is None:
-            made.add(attempt.task.prompt.row)
-    assert ends == Counter(task.asset_id for task in tasks(number))
-    assert made.isdisjoint(poisons)
+            assert gives_up is None
+            self.committed.append(attempt.task.asset_id)
+        else:
+            assert (failure.attempt, failure.kind) == (attempt, kind)
+            self.note(failure, gives_up=gives_up)
+
+    def note(self, failure: Failed, *, gives_up: bool | None) -> None:
+        assert failure.decision.gives_up == gives_up
+        if gives_up:
+            self.given_up.append(failure.attempt.task.asset_id)
+
+    @rule(actor=actor_names, cause=st.sampled_from(["node", "process", "hung"]))
+    def lose(self, actor: str, cause: Cause) -> None:
+        held, self.held[actor] = self.held[actor], []
+        self.joined.discard(actor)
+        by_itself = {"process": "actor_died", "hung": "hung"}
+        kind = "node_lost" if cause == "node" else "suspect" if len(held) > 1 else by_itself[cause]
+        losses = self.schedule.lose(actor, "gone", cause=cause)
+        assert [(loss.attempt, loss.kind) for loss in losses] == [(x, kind) for x in held]
+        for loss, gives_up in zip(losses, self.plain.lose(actor, kind), strict=True):
+            self.note(loss, gives_up=gives_up)
+
+    @invariant()
+    def every_task_is_in_one_place(self) -> None:
+        running = [x.task.asset_id for held in self.held.values() for x in held]
+        ended = [*self.committed, *self.given_up]
+        assert len({*running, *ended}) == len(running) + len(ended)
+        assert self.schedule.num_running == len(running)
+        unfinished = self.schedule.num_waiting + self.schedule.num_suspects
+        assert unfinished == len(self.all) - len(running) - len(ended)
+        assert self.schedule.is_finished == (len(ended) == len(self.all))
+
+    @invariant()
+    def a_suspect_is_alone(self) -> None:
+        for actor, held in self.held.items():
+            assert self.schedule.load(actor) == len(held) <= self.num_slots + LOOKAHEAD
+            assert len(held) <= 1 or not any(attempt.alone for attempt in held)
+
+    @invariant()
+    def the_idle_are_told(self) -> None:
+        assert set(self.schedule.idle()) == {x for x in self.joined if not self.held[x]}
+
+    def teardown(self) -> None:
+        """Nobody starves: once nothing fails any more, one actor brings everything to its end."""
+        if not hasattr(self, "schedule"):
+            return
+        self.join(ACTORS[0])
+        for _ in range(2 * len(self.all) + 1):
+            while self.order():
+                pass
+            for actor in ACTORS:
+                for attempt in self.held[actor]:
+                    self.answer(actor, attempt, None)
+                self.held[actor] = []
+        assert self.schedule.is_finished
+        assert self.schedule.next() is self.plain.next(0) is None
 
 
-def _check_company(held: dict[str, list[Attempt]], num_slots: int) -> None:
-    for attempts in held.values():
-        assert len(attempts) <= num_slots + LOOKAHEAD
-        assert len(attempts) == 1 or not any(attempt.alone for attempt in attempts)
-    running = [attempt.task.asset_id for attempts in held.values() for attempt in attempts]
-    assert len(running) == len(set(running))
+Comparison.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestComparison = Comparison.TestCase

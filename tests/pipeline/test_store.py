@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +17,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
+from pipeline.compact import compact
 from pipeline.errors import InvalidStore, UserError
-from pipeline.objects import Objects
 from pipeline.records import Rejection
 from pipeline.store import Store, asset_name
-from tests import fake_gcs
-from tests.fake_gcs import FakeGcs
+from tests import gcs_server, s3_server
 from tests.pipeline.sample_assets import (
     CARRIED,
     open_store,
@@ -32,29 +31,46 @@ from tests.pipeline.sample_assets import (
 )
 from tests.pipeline.storage import ForgetfulBucket, objects_in
 from tests.pipeline.test_records import FAILURE, SUMMARY
+from tests.storage_server import StorageServer
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def gcs() -> Iterator[FakeGcs]:
-    with fake_gcs.serve() as server:
+def gs() -> Iterator[StorageServer]:
+    with gcs_server.serve() as server:
         yield server
 
 
-def on_gcs(server: FakeGcs) -> Store:
-    """An empty dataset on `gs://`, through gcsfs."""
-    server.objects.clear()
-    store = Store(Objects(server.filesystem(), "bucket/place", url="gs://bucket/place"))
-    store.claim_schema(CARRIED)
-    return store
+@pytest.fixture(scope="module")
+def s3() -> Iterator[StorageServer]:
+    with s3_server.serve() as server:
+        yield server
 
 
-@pytest.fixture(params=["local", "memory", "gs"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, memory_url: str, gcs: FakeGcs) -> Store:
-    if request.param == "gs":
-        return on_gcs(gcs)
-    return open_store(str(tmp_path / "out") if request.param == "local" else memory_url)
+@pytest.fixture(params=["gs", "s3"])
+def server(request: pytest.FixtureRequest) -> StorageServer:
+    """A storage server with an empty bucket."""
+    server = request.getfixturevalue(request.param)
+    server.clear()
+    server.heal()
+    return server
+
+
+@pytest.fixture(params=["local", "gs", "s3"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty place of each kind that a run may write to."""
+    if request.param == "local":
+        return str(tmp_path / "out")
+    server = request.getfixturevalue(request.param)
+    server.clear()
+    server.heal()
+    return server.url("out")
+
+
+@pytest.fixture
+def store(url: str) -> Store:
+    return open_store(url)
 
 
 def attempt(number: int) -> str:
@@ -81,12 +97,12 @@ def test_a_commit_whose_answer_was_lost_is_committed() -> None:
     assert store.commit(task.asset_id, sample_bytes(task, attempt(2))) == "duplicate"
 
 
-def test_a_lost_answer_of_gcs_is_not_a_lost_race(gcs: FakeGcs) -> None:
-    store, task = on_gcs(gcs), sample_task()
-    gcs.lose_answers = 1
-    before = gcs.num_conflicts
+def test_a_lost_answer_is_not_a_lost_race(server: StorageServer) -> None:
+    store, task = open_store(server.url("out")), sample_task()
+    server.lose_answers(1)
+    before = server.num_conflicts
     assert store.commit(task.asset_id, sample_bytes(task, attempt(1))) == "committed"
-    assert (gcs.lose_answers, gcs.num_conflicts - before) == (0, 1)
+    assert (server.num_pending, server.num_conflicts - before) == (0, 1)
     assert store.commit(task.asset_id, sample_bytes(task, attempt(2))) == "duplicate"
 
 
@@ -102,7 +118,7 @@ def test_what_is_committed_is_what_is_listed(store: Store) -> None:
     for task in tasks:
         store.commit(task.asset_id, sample_bytes(task))
     assert store.committed() == {task.asset_id for task in tasks}
-    sizes = store.asset_sizes()
+    sizes = {x: size for shard in store.shards() for x, size in shard.loose.items()}
     assert sizes == {task.asset_id: len(sample_bytes(task)) for task in tasks}
     found = [table["asset_id"][0].as_py() for table in store.read_assets(sorted(sizes))]
     assert found == sorted(sizes)
@@ -118,7 +134,7 @@ def test_only_names_of_assets_count_as_assets(store: Store) -> None:
     ):
         store.publish(name, b"x")
     assert store.committed() == set()
-    assert store.asset_sizes() == {}
+    assert not any(shard.loose for shard in store.shards())
 
 
 def test_a_damaged_asset_is_named(store: Store) -> None:
@@ -128,18 +144,22 @@ def test_a_damaged_asset_is_named(store: Store) -> None:
         store.commit(task.asset_id, sample_bytes(task))
 
 
-def test_packed_datasets_of_later_versions_are_not_touched(store: Store) -> None:
-    store.put_json("_snapshots/000001.json", {})
-    with pytest.raises(InvalidStore, match="holds packed assets"):
-        store.committed()
+def test_a_packed_asset_is_committed_for_ever(store: Store) -> None:
+    tasks = [sample_task(k) for k in range(3)]
+    for task in tasks:
+        store.commit(task.asset_id, sample_bytes(task, attempt(1)))
+    compact(store)
+    for task in tasks[:2]:
+        store.objects.remove(asset_name(task.asset_id))
+    assert store.committed() == {task.asset_id for task in tasks}
+    for task in tasks:
+        assert store.commit(task.asset_id, sample_bytes(task, attempt(2))) == "duplicate"
+        assert store.commit(task.asset_id, sample_bytes(task, attempt(1))) == "committed"
+    assert [store.objects.exists(asset_name(task.asset_id)) for task in tasks] == [0, 0, 1]
 
 
-@pytest.mark.parametrize("place", ["local", "gs"])
-def test_of_sixteen_threads_one_commits_each_asset(
-    tmp_path: Path, gcs: FakeGcs, place: str
-) -> None:
-    store = open_store(str(tmp_path)) if place == "local" else on_gcs(gcs)
-    tasks = [sample_task(k) for k in range(20)]
+def test_of_sixteen_threads_one_commits_each_asset(store: Store) -> None:
+    tasks = [sample_task(k) for k in range(20 if store.objects.is_local else 4)]
     start = threading.Barrier(16, timeout=60)
 
     def contend(thread: int) -> list[str]:
@@ -150,8 +170,8 @@ def test_of_sixteen_threads_one_commits_each_asset(
     with ThreadPoolExecutor(16) as pool:
         results = list(pool.map(contend, range(16)))
     assert Counter(result for row in results for result in row) == {
-        "committed": 20,
-        "duplicate": 300,
+        "committed": len(tasks),
+        "duplicate": 15 * len(tasks),
     }
     for k, task in enumerate(tasks):
         (kept,) = store.read_assets([task.asset_id], ["attempt_id"])
@@ -239,6 +259,68 @@ def test_stray_files_are_no_runs_and_no_failures(tmp_path: Path) -> None:
         store.publish(name, b"not ours")
     assert store.runs() == []
     assert list(store.failures()) == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"arrow_schema": 1}',
+        b'{"arrow_schema": "not base 64"}',
+        b'{"arrow_schema": "/////w=="}',
+        b'{"arrow_schema": "AAAA"}',
+        b"\xff\xfe",
+    ],
+)
+def test_a_damaged_schema_is_a_users_mistake(tmp_path: Path, data: bytes) -> None:
+    store = open_store(str(tmp_path))
+    store.publish("_schema.json", data)
+    with pytest.raises(InvalidStore, match=r"/_schema\.json is damaged or not ours: ") as caught:
+        store.claim_schema(CARRIED)
+    assert "\n" not in str(caught.value)
+
+
+def test_checkpoints_are_kept_replaced_and_removed(store: Store) -> None:
+    one, other = (sample_task(k).asset_id for k in range(2))
+    assert store.checkpointed() == set()
+    assert store.read_checkpoint(one) is None
+    store.write_checkpoint(one, b"half")
+    store.write_checkpoint(other, b"")
+    store.write_checkpoint(one, b"more")
+    store.publish("_checkpoints/notes.txt", b"not ours")
+    assert store.checkpointed() == {one, other}
+    assert (store.read_checkpoint(one), store.read_checkpoint(other)) == (b"more", b"")
+    store.remove_checkpoint(one)
+    store.remove_checkpoint(one)
+    assert store.checkpointed() == {other}
+    assert store.read_checkpoint(one) is None
+
+
+@pytest.mark.parametrize("damage", [lambda x: x[:-1], lambda x: x[:3], lambda x: b"", bytes.upper])
+def test_a_damaged_checkpoint_counts_as_none(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[bytes], bytes],
+) -> None:
+    store, asset_id = open_store(str(tmp_path)), sample_task().asset_id
+    store.write_checkpoint(asset_id, b"half a scene")
+    (path,) = (tmp_path / "_checkpoints").iterdir()
+    path.write_bytes(damage(path.read_bytes()))
+    assert store.read_checkpoint(asset_id) is None
+    assert f"{path} is damaged and is left out" in caplog.text
+
+
+def test_what_is_pardoned_counts_no_longer(store: Store) -> None:
+    second = replace(FAILURE, attempt_id=attempt(2), quarantined=True)
+    third = replace(FAILURE, attempt_id=attempt(3))
+    for failure in (FAILURE, second):
+        store.write_failure(failure)
+    store.pardon([FAILURE.attempt_id, second.attempt_id], kind="diverged")
+    store.write_failure(third)
+    assert list(store.failures()) == [third]
 
 
 def test_failures_tell_who_is_quarantined(store: Store) -> None:
@@ -333,9 +415,9 @@ def test_a_place_without_a_dataset_cannot_be_read(tmp_path: Path) -> None:
         Store.open(str(tmp_path), create=True).carried_schema()
 
 
-def test_opening_for_a_run_leaves_nothing_but_the_directory(tmp_path: Path) -> None:
+def test_opening_for_a_run_leaves_nothing(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path / "a" / "out"), create=True)
-    assert list((tmp_path / "a" / "out").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
     store.claim_schema(CARRIED)
     assert Store.open(str(tmp_path / "a" / "out"), create=False).carried_schema() == CARRIED
 

@@ -39,10 +39,21 @@ def test_recipe_and_weights(tmp_path: Path) -> None:
         look(manifest, recipe="smokes")
 
 
-def test_a_recipe_that_only_a_row_names(tmp_path: Path) -> None:
-    manifest = write_manifest(tmp_path / "m.parquet", ["a", "b"], recipe=["smoke", "unheard"])
-    with pytest.raises(UserError, match="unknown recipe 'unheard'"):
-        look(manifest)
+def test_a_row_is_judged_as_a_run_would(tmp_path: Path) -> None:
+    recipes = ["smoke", "unheard", "dreamfusion_if", None]
+    manifest = write_manifest(tmp_path / "m.parquet", ["a", "b", "c", "d"], recipe=recipes)
+    lines = look(manifest).splitlines()
+    assert lines[0].endswith("2 prompts, 2 rejected")
+    assert lines[1].startswith("row 1: unknown recipe 'unheard': expected one of ")
+    assert lines[2].startswith("row 2: recipe 'dreamfusion_if' is for the model ")
+    with pytest.raises(UserError, match="row 1 of the manifest is rejected: unknown recipe"):
+        look(manifest, strict=True)
+
+
+def test_rows_that_ask_for_one_asset_under_the_named_recipe(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", ["a", "a"], recipe=["smoke", None])
+    assert look(manifest).endswith("2 prompts, 0 rejected")
+    assert "row 1: asks for the asset of row 0 again" in look(manifest, recipe="smoke")
 
 
 def test_a_limit_must_be_positive(tmp_path: Path) -> None:

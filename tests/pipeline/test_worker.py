@@ -1,20 +1,34 @@
-"""The two threads of an actor, with an engine that obeys its prompts."""
+"""The threads of an actor, with an engine that obeys its prompts."""
 
+import json
+import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from engine.export.asset import Asset
+from pipeline import retry
+from pipeline.checkpointing import Checkpointing, read_checkpoint
+from pipeline.engine_port import EngineSpec
 from pipeline.publisher import Publisher
-from pipeline.records import Outcome
+from pipeline.records import Outcome, new_attempt_id
 from pipeline.schedule import Attempt
 from pipeline.worker import Worker
-from tests.pipeline.fake_engine import NUM_STEPS, FakeEngine, FakeGang, Request
+from tests.pipeline.fake_engine import (
+    NUM_STEPS,
+    SECONDS_PER_STEP,
+    FakeEngine,
+    FakeGang,
+    Request,
+    Scene,
+)
 from tests.pipeline.sample_assets import open_store, sample_task
 
 SECONDS = 20
@@ -24,27 +38,51 @@ Start = Callable[..., tuple[Worker, FakeEngine]]
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts workers on one store and stops them at the end."""
-    workers: list[Worker] = []
+    started: list[tuple[Worker, FakeEngine]] = []
 
-    def make(engine: FakeEngine | None = None, **options: object) -> tuple[Worker, FakeEngine]:
+    def make(
+        engine: FakeEngine | None = None,
+        *,
+        every_seconds: float | None = None,
+        **options: object,
+    ) -> tuple[Worker, FakeEngine]:
         engine = engine or FakeEngine()
-        publisher = Publisher(engine, open_store(str(tmp_path)), store_delays=())
-        workers.append(Worker(engine, publisher, **options))  # pyright: ignore[reportArgumentType]
-        return workers[-1], engine
+        store = open_store(str(tmp_path))
+        publisher = Publisher(engine, store, store_delays=())
+        checkpointing = Checkpointing(store, every_seconds=every_seconds)
+        worker = Worker(engine, publisher, checkpointing, **options)  # pyright: ignore[reportArgumentType]
+        started.append((worker, engine))
+        return worker, engine
 
     yield make
-    for worker in workers:
+    for worker, engine in started:
+        engine.released.set()
         worker.stop()
-    assert not [t for t in threading.enumerate() if t.name.startswith(("gang", "publish"))]
+    names = ("gang", "publish", "checkpoint")
+    assert not [t for t in threading.enumerate() if t.name.startswith(names)]
 
 
-def attempt(number: int, prompt: str = "a ball") -> Attempt:
-    return Attempt(
+def spec(*, num_slots: int) -> EngineSpec:
+    return EngineSpec(
+        recipe={}, guidance="", guidance_digest="", num_slots=num_slots, num_threads=1
+    )
+
+
+def attempt(number: int, prompt: str = "a ball", **changes: Any) -> Attempt:
+    plain = Attempt(
         task=sample_task(number, prompt=f"{prompt} {number}"),
         attempt_id=f"{number:032x}",
         number=1,
         seed=number,
     )
+    return replace(plain, **changes)
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.001)
 
 
 def outcomes(futures: list["Future[Outcome]"]) -> list[Outcome]:
@@ -71,8 +109,7 @@ def test_more_prompts_than_slots(start: Start, tmp_path: Path) -> None:
 def test_a_slot_is_taken_again_while_the_neighbour_goes_on(start: Start) -> None:
     worker, engine = start()
     first = worker.submit(attempt(0))
-    while not engine.gangs[0].companies:
-        time.sleep(0.001)
+    until(lambda: engine.gangs[0].companies)
     futures = [worker.submit(attempt(1)), worker.submit(attempt(2))]
     outcomes([first, *futures])
     pairs = [frozenset(company) for company in engine.gangs[0].companies]
@@ -96,15 +133,11 @@ def test_a_failed_export_is_reported(start: Start) -> None:
     assert outcome.message == "ValueError: the mesh is not closed"
 
 
-@pytest.mark.parametrize(("word", "kind"), [("break", "internal"), ("memory", "out_of_memory")])
-def test_a_gang_that_breaks_under_one_scene_names_the_error(
-    start: Start, word: str, kind: str
-) -> None:
+def test_a_gang_that_breaks_under_one_scene_names_the_error(start: Start) -> None:
     worker, engine = start()
-    (outcome,) = outcomes([worker.submit(attempt(0, word))])
-    assert (outcome.status, outcome.error_kind) == ("failed", kind)
-    assert outcome.message is not None
-    assert outcome.message.startswith("RuntimeError: ")
+    (outcome,) = outcomes([worker.submit(attempt(0, "break"))])
+    assert (outcome.status, outcome.error_kind) == ("failed", "internal")
+    assert outcome.message == "RuntimeError: the gang is broken"
     assert len(engine.gangs) == 2
 
 
@@ -121,10 +154,10 @@ def test_a_gang_that_breaks_under_several_makes_suspects_and_goes_on(start: Star
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_device_that_is_broken_for_good_ends_the_process(start: Start) -> None:
     class Dying(FakeEngine):
-        def new_gang(self, *, is_single: bool = False) -> FakeGang:
+        def new_gang(self, *, num_slots: int, is_frugal: bool = False) -> FakeGang:
             if self.gangs:
                 raise RuntimeError("CUDA error: an illegal memory access was encountered")
-            return super().new_gang()
+            return super().new_gang(num_slots=num_slots)
 
     broken = threading.Event()
 
@@ -148,6 +181,7 @@ def test_a_request_that_the_gang_refuses(start: Start) -> None:
             negative_prompt: str,
             seed: int,
             text: bytes | None = None,
+            checkpoint: bytes | None = None,
         ) -> Request:
             if "refuse" in prompt:
                 raise ValueError("no such word")
@@ -176,8 +210,7 @@ def test_stages_are_observed(start: Start) -> None:
 def test_a_glance(start: Start) -> None:
     worker, engine = start(FakeEngine(step_seconds=0.2))
     future = worker.submit(attempt(0))
-    while len(engine.gangs[0].companies) < 3:
-        time.sleep(0.005)
+    until(lambda: len(engine.gangs[0].companies) >= 3)
     glance = worker.glance()
     assert list(glance.fractions) == [attempt(0).task.asset_id]
     assert 0.2 <= glance.fractions[attempt(0).task.asset_id] <= 0.8
@@ -189,7 +222,7 @@ def test_a_glance(start: Start) -> None:
 def test_an_attempt_that_is_to_run_alone_gets_a_gang_of_one_slot(start: Start) -> None:
     worker, engine = start()
     plain = [worker.submit(attempt(k)) for k in range(3)]
-    alone = worker.submit(replace(attempt(3), alone=True))
+    alone = worker.submit(attempt(3, alone=True))
     after = worker.submit(attempt(4))
     assert {outcome.status for outcome in outcomes([*plain, alone, after])} == {"committed"}
     assert [gang.num_slots for gang in engine.gangs] == [2, 1, 2]
@@ -198,7 +231,200 @@ def test_an_attempt_that_is_to_run_alone_gets_a_gang_of_one_slot(start: Start) -
 
 def test_a_gang_that_breaks_under_an_attempt_alone(start: Start) -> None:
     worker, engine = start()
-    bad = worker.submit(replace(attempt(0, "memory"), alone=True))
+    bad = worker.submit(attempt(0, "much memory", alone=True))
     good = worker.submit(attempt(1))
     assert [o.error_kind for o in outcomes([bad, good])] == ["out_of_memory", None]
     assert [gang.num_slots for gang in engine.gangs] == [2, 1, 2]
+
+
+def test_a_gang_without_memory_is_halved_for_good(start: Start) -> None:
+    worker, engine = start(FakeEngine(spec(num_slots=5)))
+    crowd = [worker.submit(attempt(k, "memory" if k == 0 else "steps 9")) for k in range(3)]
+    found = outcomes(crowd)
+    assert [o.error_kind for o in found] == ["gang_out_of_memory"] * 3
+    assert found[0].gpu_seconds == pytest.approx(SECONDS_PER_STEP), "of whole steps"
+    again = [worker.submit(attempt(k, "memory" if k == 0 else "steps 9")) for k in range(3)]
+    assert [o.error_kind for o in outcomes(again)][:2] == ["gang_out_of_memory"] * 2
+    # A gang of one slot has room for it.
+    assert outcomes([worker.submit(attempt(0, "memory"))])[0].status == "committed"
+    assert [gang.num_slots for gang in engine.gangs] == [5, 2, 1]
+
+
+def test_memory_that_is_too_little_for_one_is_that_one_s_fault(start: Start) -> None:
+    worker, engine = start()
+    (alone,) = outcomes([worker.submit(attempt(0, "much memory", alone=True))])
+    assert alone.error_kind == "out_of_memory"
+    (frugal,) = outcomes([worker.submit(attempt(0, "much memory", is_frugal=True))])
+    assert frugal.status == "committed"
+    (never,) = outcomes([worker.submit(attempt(1, "too much memory", is_frugal=True))])
+    assert never.error_kind == "out_of_memory"
+    shapes = [(gang.num_slots, gang.is_frugal) for gang in engine.gangs]
+    assert shapes == [(2, False), (1, False), (2, False), (1, True), (2, False)]
+
+
+def test_a_worker_with_work_that_does_not_move_is_stuck(start: Start) -> None:
+    worker, engine = start(FakeEngine(step_seconds=0.001))
+    time.sleep(0.05)
+    assert worker.glance().stuck_seconds == 0, "an idle one is not"
+    future = worker.submit(attempt(0, "hang"))
+    assert worker.glance().stuck_seconds < 0.05, "idle time does not count"
+    until(lambda: worker.glance().stuck_seconds > 0.2)
+    engine.released.set()
+    assert outcomes([future])[0].status == "committed"
+    assert worker.glance().stuck_seconds == 0
+
+
+def test_a_worker_that_leaves_saves_what_it_has(start: Start, tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    worker, engine = start(every_seconds=3600.0)
+    futures = [worker.submit(attempt(k, "steps 500")) for k in range(3)]
+    until(lambda: len(engine.gangs[0].companies) >= 5)
+    worker.leave(SECONDS)
+    late = worker.submit(attempt(3))
+    found = [future.result(timeout=0) for future in [*futures, late]]
+    assert {(o.status, o.error_kind) for o in found} == {("failed", "preempted")}
+    assert [o.gpu_seconds for o in found] == [0.0] * 4
+    steps = []
+    for k, outcome in enumerate(found[:2]):
+        data = store.read_checkpoint(outcome.asset_id)
+        assert data is not None
+        steps.append(json.loads(data)["iterations"])
+        assert json.loads(data)["seed"] == k
+        assert outcome.saved_gpu_seconds == pytest.approx(steps[-1] * SECONDS_PER_STEP)
+    assert min(steps) >= 4
+    assert [o.saved_gpu_seconds for o in found[2:]] == [0.0, 0.0]
+    assert store.checkpointed() == {o.asset_id for o in found[:2]}
+
+
+def test_another_worker_goes_on_from_there(start: Start, tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    first, engine = start(every_seconds=3600.0)
+    future = first.submit(attempt(0, "steps 30"))
+    until(lambda: len(engine.gangs[0].companies) >= 10)
+    first.leave(SECONDS)
+    kept = future.result(timeout=0).saved_gpu_seconds
+    again = attempt(0, "steps 30", may_resume=True)
+    checkpoint = read_checkpoint(store, again)
+    second, other = start(every_seconds=3600.0)
+    (outcome,) = outcomes([second.submit(again, checkpoint=checkpoint)])
+    assert (outcome.status, outcome.iterations) == ("committed", 30)
+    num_resumed = round(kept / SECONDS_PER_STEP)
+    assert outcome.num_resumed_steps == num_resumed >= 9
+    assert len(other.gangs[0].companies) == 30 - num_resumed
+    assert outcome.gpu_seconds == pytest.approx(30 * SECONDS_PER_STEP)
+    assert store.checkpointed() == set()
+
+
+@pytest.mark.parametrize("checkpoint", [b"what is this", b'{"seed": 8, "iterations": 3}'])
+def test_a_checkpoint_of_no_use_costs_nothing_but_a_warning(
+    start: Start, caplog: pytest.LogCaptureFixture, checkpoint: bytes
+) -> None:
+    worker, engine = start()
+    future = worker.submit(attempt(0, may_resume=True), checkpoint=checkpoint)
+    (outcome,) = outcomes([future])
+    assert (outcome.status, outcome.num_resumed_steps) == ("committed", 0)
+    assert len(engine.gangs[0].companies) == NUM_STEPS
+    (message,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert "starts from the beginning: " in message
+
+
+def test_what_is_being_published_is_finished_before_leaving(start: Start, tmp_path: Path) -> None:
+    class Slow(FakeEngine):
+        is_exporting = threading.Event()
+
+        def export(self, finished: Scene, metadata: Mapping[str, str]) -> Asset:
+            self.is_exporting.set()
+            time.sleep(0.2)
+            return super().export(finished, metadata)
+
+    worker, engine = start(Slow(step_seconds=0.001))
+    assert isinstance(engine, Slow)
+    future = worker.submit(attempt(0))
+    assert engine.is_exporting.wait(SECONDS)
+    worker.leave(SECONDS)
+    assert future.result(timeout=0).status == "committed"
+
+
+def test_leaving_takes_no_longer_than_it_may(start: Start, tmp_path: Path) -> None:
+    worker, engine = start(every_seconds=3600.0)
+    futures = [worker.submit(attempt(0, "hang")), worker.submit(attempt(1))]
+    until(lambda: len(engine.gangs[0].companies) == 2)
+    began = time.monotonic()
+    worker.leave(0.3)
+    assert time.monotonic() - began < 1.0
+    found = [future.result(timeout=0) for future in futures]
+    assert {o.error_kind for o in found} == {"preempted"}
+    # One step of each is known to be done; no checkpoint keeps it.
+    assert [o.gpu_seconds for o in found] == [SECONDS_PER_STEP] * 2
+    assert [o.saved_gpu_seconds for o in found] == [0.0] * 2
+    assert open_store(str(tmp_path)).checkpointed() == set()
+
+
+def test_a_worker_without_checkpoints_leaves_at_once(start: Start, tmp_path: Path) -> None:
+    worker, engine = start(every_seconds=None)
+    future = worker.submit(attempt(0, "steps 500"))
+    until(lambda: len(engine.gangs[0].companies) >= 3)
+    worker.leave(SECONDS)
+    outcome = future.result(timeout=0)
+    assert (outcome.error_kind, outcome.saved_gpu_seconds) == ("preempted", 0.0)
+    assert outcome.gpu_seconds >= 2 * SECONDS_PER_STEP
+    assert open_store(str(tmp_path)).checkpointed() == set()
+
+
+def follow(before: Attempt, history: list[str]) -> Attempt | None:
+    """The next attempt after these failures, as the driver orders it; None if it is given up."""
+    change = retry.decide(history).change
+    if change is None:
+        return None
+    return replace(
+        before,
+        attempt_id=new_attempt_id(),
+        may_resume=change != "new_seed",
+        alone=before.alone or change in ("alone", "frugal"),
+        is_frugal=before.is_frugal or change == "frugal",
+    )
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_every_attempt_is_answered_once_whatever_happens(
+    start: Start, tmp_path: Path, seed: int
+) -> None:
+    """Workers come and go under a crowd of good and bad prompts. Each asset is committed or given
+    up for a reason of its own, and a committed one has no checkpoint."""
+    dice, store = random.Random(seed), open_store(str(tmp_path))
+    fates = ["a ball", "steps 40", "memory", "much memory", "diverge", "no export", "break"]
+    pending = [attempt(k, fate) for k, fate in enumerate(dice.sample(fates * 2, 2 * len(fates)))]
+    histories: dict[str, list[str]] = {a.task.asset_id: [] for a in pending}
+    done, given_up = set(), set()
+    leaves = [0.05, *(dice.uniform(0.0, 0.4) for _ in range(3))]
+    engine = FakeEngine(spec(num_slots=4), step_seconds=0.002)
+    worker, _ = start(engine, every_seconds=0.0)
+    while pending:
+        futures = [(a, worker.submit(a, checkpoint=read_checkpoint(store, a))) for a in pending]
+        is_leaving = bool(leaves)
+        if is_leaving:
+            time.sleep(leaves.pop(0))
+            worker.leave(dice.choice([0.0, 0.05, SECONDS]))
+        pending = []
+        for before, future in futures:
+            outcome = future.result(timeout=SECONDS)
+            asset_id = before.task.asset_id
+            assert (outcome.asset_id, outcome.attempt_id) == (asset_id, before.attempt_id)
+            if outcome.error_kind is None:
+                done.add(asset_id)
+                continue
+            histories[asset_id].append(outcome.error_kind)
+            after = follow(before, histories[asset_id])
+            pending += [after] if after else []
+            given_up |= set() if after else {asset_id}
+        if is_leaving:
+            worker.stop()
+            worker, _ = start(engine, every_seconds=0.0)
+    worker.stop()
+    own = {"diverged", "export", "internal"}
+    assert given_up == {k for k, kinds in histories.items() if own & {*kinds}}
+    assert done == set(histories) - given_up
+    assert done == store.committed()
+    assert store.checkpointed() <= given_up
+    kinds = {kind for history in histories.values() for kind in history}
+    assert {"preempted", "gang_out_of_memory", "out_of_memory"} <= kinds

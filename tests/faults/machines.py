@@ -1,0 +1,71 @@
+"""Machines of a cluster that come and go: each is a raylet with one made-up GPU."""
+
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from tests.clusters import Head, kill_machine, worker_machine
+
+_LIST = """
+import sys, ray
+ray.init(sys.argv[1], log_to_driver=False, logging_level="ERROR")
+print(*(n["NodeID"] for n in ray.nodes() if n["Alive"] and n["Resources"].get("GPU")))
+"""
+
+
+@dataclass(kw_only=True)
+class Machine:
+    """One machine, which can be switched off and on again. A context manager: it ends off."""
+
+    head: Head
+    process: subprocess.Popen[bytes] | None = None
+    _running: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it is part of the cluster; one that was drained leaves by itself."""
+        return self.process is not None and self.process.poll() is None
+
+    def switch_on(self) -> None:
+        """Starts it. Returns when its processes have been started."""
+        self._running.close()
+        self.process = self._running.enter_context(
+            worker_machine(self.head, num_cpus=1, num_gpus=1)
+        )
+
+    def kill(self) -> None:
+        """SIGKILL to all its processes."""
+        assert self.process is not None
+        kill_machine(self.process)
+
+    def __enter__(self) -> Self:
+        self.switch_on()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._running.close()
+
+
+def drain(head: Head, number: int = 0) -> bool:
+    """Tells Ray that the `number`-th machine with a GPU, counted round, will be taken away; False
+    if none is up."""
+    environment = head.environment()
+    found = subprocess.run(
+        [sys.executable, "-c", _LIST, head.address],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    nodes = sorted(found.stdout.split())
+    if not nodes:
+        return False
+    words = ["drain-node", "--address", head.address, "--node-id", nodes[number % len(nodes)]]
+    words += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
+    words += ["--deadline-remaining-seconds", "60"]
+    ray = Path(sys.executable).parent / "ray"
+    subprocess.run([ray, *words], env=environment, check=True, capture_output=True)
+    return True
