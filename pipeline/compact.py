@@ -259,9 +259,10 @@ def _bins(group: _Group, largest: int) -> Iterator[_Group]:
         return
     merged = sum(file.bytes for file in group.packs)
     ends = merged + np.cumsum(group.sizes)
-    count = -(-int(ends[-1]) // largest)
+    total = max(int(ends[-1]), 1)  # a damaged file may be empty
+    count = -(-total // largest)
     middles = ends - group.sizes / 2
-    places = np.minimum(middles * count // ends[-1], count - 1).astype(int)
+    places = np.minimum(middles * count // total, count - 1).astype(int)
     for number in range(count):
         chosen = places == number
         yield replace(

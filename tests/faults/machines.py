@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from tests.clusters import Head, kill_machine, worker_machine
+from tests.clusters import Head, descendants, kill_machine, worker_machine
 
+_STARTING_SECONDS = 40.0
 _LIST = """
 import sys, ray
 ray.init(sys.argv[1], log_to_driver=False, logging_level="ERROR")
@@ -22,16 +24,22 @@ class Machine:
 
     head: Head
     process: subprocess.Popen[bytes] | None = None
+    _since: float = 0.0
     _running: ExitStack = field(default_factory=ExitStack)
 
     @property
     def is_on(self) -> bool:
-        """Whether it is part of the cluster; one that was drained leaves by itself."""
-        return self.process is not None and self.process.poll() is None
+        """Whether it is in the cluster, or may soon be. The raylet of a drained machine leaves,
+        and the process that started it stays."""
+        if self.process is None or self.process.poll() is not None:
+            return False
+        is_starting = time.monotonic() - self._since < _STARTING_SECONDS
+        return is_starting or any(map(_is_raylet, descendants(self.process.pid)))
 
     def switch_on(self) -> None:
         """Starts it. Returns when its processes have been started."""
         self._running.close()
+        self._since = time.monotonic()
         self.process = self._running.enter_context(
             worker_machine(self.head, num_cpus=1, num_gpus=1)
         )
@@ -47,6 +55,13 @@ class Machine:
 
     def __exit__(self, *error: object) -> None:
         self._running.close()
+
+
+def _is_raylet(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].endswith(b"/raylet")
+    except OSError:
+        return False
 
 
 def drain(head: Head, number: int = 0) -> bool:

@@ -33,7 +33,7 @@ def test_without_accidents(scene: MakeScene, kind: str) -> None:
 
 @EVERYWHERE
 def test_an_actor_is_killed(scene: MakeScene, kind: str) -> None:
-    play = scene(kind, "a ball", "a slow cube", "a cone")
+    play = scene(kind, "a ball", "a cube steps 200", "a cone")
     with play.driver("--slots", 2) as driver:
         driver.wait_to_say("committed 'a ball'")
         (pid,) = play.actors_at_work()

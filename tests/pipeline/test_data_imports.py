@@ -50,7 +50,7 @@ def test_reading_a_status_is_light(tmp_path: Path) -> None:
 
 
 def test_few_files_change_what_lies_in_storage() -> None:
-    """By the names of `Objects`' methods that write; `store.py` tells who may and in which order."""
+    """By the names of the methods that write; `store.py` tells who may and in which order."""
     writes = {"create", "create_from", "publish", "publish_from", "remove"}
     writers = {
         path.name
