@@ -6,23 +6,21 @@
 
 import asyncio
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.checkpointing import Checkpointing, read_checkpoint
-from pipeline.embeddings import entry_of
-from pipeline.engine_port import EngineFactory, EngineSpec, texts_asked
+from pipeline.checkpointing import Checkpointing
+from pipeline.engine_port import EngineFactory, EngineSpec
 from pipeline.fleet import Glance
 from pipeline.metrics import METRICS, PREFIX
-from pipeline.publisher import Publisher
-from pipeline.records import Outcome, Prompt
+from pipeline.preparation import Preparer
+from pipeline.publisher import Publisher, StageError
+from pipeline.records import Outcome
 from pipeline.schedule import Attempt
-from pipeline.seals import unseal
 from pipeline.store import Store
 from pipeline.worker import Observe, Worker
 
-_MOST_EMBEDDED = 3
-"""How often the texts of an attempt are asked for, at most."""
 _LEAVE_SECONDS = 8.0
 """Time to save the scenes of an actor that has to go; the driver waits for 10."""
 
@@ -49,43 +47,47 @@ class OptimizationActor:
     ) -> None:
         """`encoder` is the handle of the `TextActor` that embeds texts for this one."""
         self._factory = factory
-        self._encoder = encoder
         self._spec = spec
         self._store = store
+        self._preparer = Preparer(spec, store, encoder)
         self._worker: Worker | None = None
         self._device = ""
         self._loading = asyncio.Lock()
-        self._preparing: set[asyncio.Task[tuple[bytes | None, bytes | None]]] = set()
+        self._preparing: dict[asyncio.Task[tuple[bytes | None, bytes | None]], float] = {}
+        """Since when, by `time.monotonic`."""
 
-    async def ping(self) -> int:
-        """Answers at once, with the process's id: the process is there."""
-        return os.getpid()
+    async def ping(self) -> tuple[str, int]:
+        """Answers at once, with machine and process id: the process is there."""
+        return _node(), os.getpid()
 
     async def load(self) -> ActorFacts:
         """Loads the engine, at the first call and again after a restart."""
-        import ray
-
-        node = ray.get_runtime_context().get_node_id()
+        node = _node()
         async with self._loading:
             if self._worker is None:
-                self._worker = await asyncio.to_thread(self._start, node)
+                self._worker = await asyncio.to_thread(self._start)
         return ActorFacts(node=node, pid=os.getpid(), device=self._device)
 
     async def optimize(self, attempt: Attempt) -> Outcome:
-        """One attempt, from slot to commit."""
-        worker, preparing = self._loaded(), asyncio.create_task(self._prepared(attempt))
-        self._preparing.add(preparing)
+        """One attempt, from its texts to its commit."""
+        worker, preparing = self._loaded(), asyncio.create_task(self._preparer.prepare(attempt))
+        self._preparing[preparing] = time.monotonic()
         try:
             await asyncio.wait([preparing])
         finally:
-            self._preparing.discard(preparing)
-        # What `leave` has cancelled needs nothing any more: the worker preempts it.
-        text, checkpoint = (None, None) if preparing.cancelled() else preparing.result()
+            del self._preparing[preparing]
+        try:
+            # What `leave` has cancelled needs nothing any more: the worker preempts it.
+            text, checkpoint = (None, None) if preparing.cancelled() else preparing.result()
+        except StageError as error:
+            return _unprepared(attempt, error)
         return await asyncio.wrap_future(worker.submit(attempt, text, checkpoint))
 
     async def progress(self) -> Glance:
-        """How far its scenes are."""
-        return self._loaded().glance()
+        """How far its scenes are; an attempt that is being prepared is work that does not move."""
+        glance, now = self._loaded().glance(), time.monotonic()
+        waited = now - min(self._preparing.values(), default=now)
+        return replace(glance, stuck_seconds=max(glance.stuck_seconds, waited))
 
     async def leave(self) -> None:
         """Saves what it has and answers it as preempted, as `Worker.leave`: the machine goes."""
@@ -104,31 +106,32 @@ class OptimizationActor:
             raise NotLoaded
         return self._worker
 
-    async def _prepared(self, attempt: Attempt) -> tuple[bytes | None, bytes | None]:
-        """The embedded texts and the checkpoint of an attempt, each where there is one."""
-        text = None if self._encoder is None else await self._embedded(attempt.task.prompt)
-        return text, await asyncio.to_thread(read_checkpoint, self._store, attempt)
-
-    async def _embedded(self, prompt: Prompt) -> bytes:
-        """The prompt's texts, embedded by the encoder; a damaged entry is made again."""
-        texts, name = texts_asked(self._spec, prompt), entry_of(self._spec, prompt)
-        for _ in range(_MOST_EMBEDDED):
-            await self._encoder.embed.remote(texts)
-            data = await asyncio.to_thread(self._store.read_embedding, name)
-            if (text := unseal(data)) is not None:
-                return text
-        raise OSError(f"{self._store.url}/_embeddings/{name} is damaged or gone as soon as written")
-
-    def _start(self, node: str) -> Worker:
+    def _start(self) -> Worker:
         engine = self._factory(self._spec)
         self._device = engine.device
         return Worker(
             engine,
             Publisher(engine, self._store),
             Checkpointing(self._store, every_seconds=self._spec.checkpoint_seconds),
-            node=node,
             observe=_ray_observer(),
         )
+
+
+def _unprepared(attempt: Attempt, error: StageError) -> Outcome:
+    return Outcome(
+        asset_id=attempt.task.asset_id,
+        attempt_id=attempt.attempt_id,
+        status="failed",
+        error_kind=error.kind,
+        message=str(error)[:1000],
+    )
+
+
+def _node() -> str:
+    """The machine's id in the cluster."""
+    import ray
+
+    return ray.get_runtime_context().get_node_id()
 
 
 def _ray_observer() -> Observe:

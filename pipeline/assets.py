@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import partitions
+from pipeline.asset_names import SHARDS, asset_name, shard_of
 from pipeline.asset_table import scalar_names
 from pipeline.damage import is_damage
 from pipeline.errors import InvalidStore
 from pipeline.objects import Objects
-from pipeline.plan import SHARDS, shard
 from pipeline.snapshots import Index, PackedFile, Snapshot, Snapshots
 
 _SHARDS_AHEAD = 16
@@ -136,7 +136,7 @@ class Assets:
     def _find(self, snapshot: Snapshot | None, asset_id: str) -> _RowGroup | None:
         if snapshot is None:
             return None
-        place = self.snapshots.shard_index(snapshot, shard(asset_id)).find(asset_id)
+        place = self.snapshots.shard_index(snapshot, shard_of(asset_id)).find(asset_id)
         if place is None:
             return None
         file, number = place
@@ -187,8 +187,3 @@ class Assets:
                     f"{self._objects.address(name)} is no readable asset: {remedy} "
                     f"({' '.join(str(error).split())})"
                 ) from error
-
-
-def asset_name(asset_id: str) -> str:
-    """Where a one-asset file lies, relative to its dataset."""
-    return f"assets/shard={shard(asset_id)}/{asset_id}.parquet"

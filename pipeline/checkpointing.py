@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from pipeline import retry
+from pipeline.assignments import Assignment
 from pipeline.engine_port import Gang, Saved
-from pipeline.jobs import Job
 from pipeline.persistence import persist
 from pipeline.schedule import Attempt
 from pipeline.store import Store
@@ -35,60 +35,66 @@ class Checkpointing:
         self._latest: Future[None] | None = None
         self._writers = ThreadPoolExecutor(_NUM_WRITERS, thread_name_prefix="checkpoint")
 
-    def due(self, jobs: Iterable[Job]) -> Job | None:
+    def due(self, assignments: Iterable[Assignment]) -> Assignment | None:
         """The scene that is to be saved now, if any."""
         if self._every_seconds is None or not (self._latest is None or self._latest.done()):
             return None
-        oldest = min(jobs, key=lambda job: job.last_saved, default=None)
+        oldest = min(assignments, key=lambda assignment: assignment.last_saved, default=None)
         is_due = oldest and time.monotonic() - oldest.last_saved >= self._every_seconds
         return oldest if is_due else None
 
-    def save(self, gang: Gang, job: Job) -> "Future[None] | None":
+    def save(self, gang: Gang, assignment: Assignment) -> "Future[None] | None":
         """Saves a resident as it is; the future is done when its checkpoint lies in the store, or
         cannot. None where nothing is to be saved."""
         if self._every_seconds is None:
             return None
-        job.last_saved = time.monotonic()
+        assignment.last_saved = time.monotonic()
         try:
-            saved = gang.save(job.key)
+            saved = gang.save(assignment.key)
         except Exception:
             # For want of memory, say. If it is the gang that is broken, its next step will tell.
-            _LOG.warning("asset %s could not be saved", job.key, exc_info=True)
+            _LOG.warning("asset %s could not be saved", assignment.key, exc_info=True)
             return None
-        job.writing = self._writers.submit(self._write, job, saved, job.writing)
-        self._latest = job.writing
-        return job.writing
+        assignment.writing = self._writers.submit(
+            self._write, assignment, saved, assignment.writing
+        )
+        self._latest = assignment.writing
+        return assignment.writing
 
-    def remove(self, job: Job) -> None:
-        """The job's checkpoints, written or under way, are of no more use."""
-        job.is_over = True
-        if job.has_checkpoint or job.attempt.may_resume:
-            self._remove(job)
+    def remove(self, assignment: Assignment) -> None:
+        """The assignment's checkpoints, written or under way, are of no more use."""
+        assignment.is_over = True
+        if assignment.has_checkpoint or assignment.attempt.may_resume:
+            self._remove(assignment)
 
     def close(self) -> None:
         """Waits for what is under way."""
         self._writers.shutdown(wait=True, cancel_futures=True)
 
-    def _write(self, job: Job, saved: Saved, before: "Future[None] | None") -> None:
+    def _write(self, assignment: Assignment, saved: Saved, before: "Future[None] | None") -> None:
         if before is not None:
             wait([before])  # or the older one could come last
         try:
             data = saved.to_bytes()
-            if data is None or job.is_over:
+            if data is None or assignment.is_over:
                 return
-            job.has_checkpoint = True
-            self._store.write_checkpoint(job.key, data)
-            job.kept_seconds = saved.seconds
+            assignment.has_checkpoint = True
+            self._store.write_checkpoint(assignment.key, data)
+            assignment.kept_seconds = saved.seconds
         except Exception:
-            _LOG.warning("the checkpoint of asset %s was not written", job.key, exc_info=True)
-        if job.is_over:
-            self._remove(job)
+            _LOG.warning(
+                "the checkpoint of asset %s was not written", assignment.key, exc_info=True
+            )
+        if assignment.is_over:
+            self._remove(assignment)
 
-    def _remove(self, job: Job) -> None:
+    def _remove(self, assignment: Assignment) -> None:
         try:
-            self._store.remove_checkpoint(job.key)
+            self._store.remove_checkpoint(assignment.key)
         except Exception:
-            _LOG.warning("the checkpoint of asset %s was not removed", job.key, exc_info=True)
+            _LOG.warning(
+                "the checkpoint of asset %s was not removed", assignment.key, exc_info=True
+            )
 
 
 def read_checkpoint(store: Store, attempt: Attempt) -> bytes | None:

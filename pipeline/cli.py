@@ -16,7 +16,7 @@ from pipeline.settings import RunSettings
 from pipeline.simulation.assumptions import Assumptions
 
 if TYPE_CHECKING:
-    from pipeline.engine_port import EngineFactory
+    from pipeline.engine_port import EngineFactory, TextFactory
 
 
 _CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
@@ -123,7 +123,8 @@ class Gc:
     output: str
     """Directory of the dataset."""
     older_than: float = 24.0
-    """Hours for which readers of an older state, and clocks that differ, are waited for."""
+    """Hours for which readers of an older state, and clocks that differ, are waited for; at least
+    two minutes are, whatever is said here."""
     dry_run: bool = False
     """Only tell what would be removed."""
 
@@ -152,12 +153,16 @@ Command = (
 
 
 def main(
-    arguments: Sequence[str] | None = None, *, engine_factory: "EngineFactory | None" = None
+    arguments: Sequence[str] | None = None,
+    *,
+    engine_factory: "EngineFactory | None" = None,
+    text_factory: "TextFactory | None" = None,
 ) -> int:
     """Runs one command and returns its exit code.
 
     0 complete, 1 a failure that the same command may outlive, 2 a mistake of the user's, 3 complete
-    with quarantined prompts, 130 and 143 interrupted. `engine_factory` takes the engine's place.
+    with quarantined prompts, 130 and 143 interrupted. `engine_factory` takes the engine's place,
+    and `text_factory` that of its encode stage, which there is none of otherwise.
     """
     command = tyro.cli(
         Command,  # pyright: ignore[reportArgumentType]
@@ -168,7 +173,7 @@ def main(
     )
     try:
         if isinstance(command, RunSettings):
-            return _run(command, engine_factory)
+            return _run(command, engine_factory, text_factory)
         if isinstance(command, Status):
             return _status(command)
         if isinstance(command, Validate):
@@ -198,13 +203,17 @@ def main(
         return _fail("interrupted", exit_codes.INTERRUPTED)
 
 
-def _run(settings: RunSettings, engine_factory: "EngineFactory | None") -> int:
+def _run(
+    settings: RunSettings,
+    engine_factory: "EngineFactory | None",
+    text_factory: "TextFactory | None",
+) -> int:
     settings.check()
     from pipeline.driver import run
 
     try:
         if engine_factory is not None:
-            return run(settings, engine_factory=engine_factory, text_factory=None)
+            return run(settings, engine_factory=engine_factory, text_factory=text_factory)
         return run(settings)
     except RunError as error:
         return _fail(
@@ -361,7 +370,8 @@ def _fail_for_storage(error: OSError) -> int:
     """A file or a place that cannot be used, and that nobody who knows more has spoken of."""
     from pipeline import places
 
-    said = places.one_line(f"cannot use {error.filename or 'a file'}", error)
+    where = [error.filename or "a file", *getattr(error, "__notes__", ())]
+    said = places.one_line(f"cannot use {' '.join(where)}", error)
     return _fail(str(said), exit_codes.USER if isinstance(said, UserError) else exit_codes.FAILURE)
 
 

@@ -23,8 +23,8 @@ _CALLS_BESIDE_SLOTS = 16
 
 _ENCODER_RETRIES = 20
 """Deaths of the text actor that one call of it survives; more are a fault of the machine."""
-_ENCODER_CALLS = 1000
-"""Concurrent calls of the text actor, which wait for their batch."""
+_ENCODER_CALLS = 100_000
+"""Concurrent calls of the text actor: all that wait for their batch, so that no ping waits too."""
 
 _CPU_ENVIRONMENT = {
     # glibc would give every large tensor back to the system and fault it in again: 5,000 page

@@ -24,7 +24,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import catalog, partitions
-from pipeline.assets import Shard, asset_name
+from pipeline.asset_names import asset_name
+from pipeline.assets import Shard
 from pipeline.draft import Draft, Superseded
 from pipeline.errors import InvalidStore, RunError, UserError
 from pipeline.packing import DamagedPack, Gone, Left, Member, Pack, Packer

@@ -6,9 +6,10 @@ same loop. A turn costs what has happened in it, however many actors there are.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from pipeline.culprits import Culprits, Failures
 from pipeline.errors import RunError
 from pipeline.fleet import Event, Fleet, Glimpsed, Joined, Lost, Parted, Said, Settled
 from pipeline.ledger import Ledger
@@ -61,12 +62,15 @@ class Dispatcher:
         self._joined: set[str] = set()
         self._undecided: set[str] = set()
         """Actors that have parted with tasks of which nobody knows yet what becomes of them."""
-        self._refusals = Refusals()
+        self._refusals = Refusals(clock)
+        self._culprits = Culprits(num_slots=schedule.num_slots)
+        self._reason: RunError | None = None
+        """Why the run is given up: it is raised when all actors have left."""
 
     def run(self) -> None:
         """Returns when the schedule is finished, or soon after `stop`.
 
-        RunError if no actor is left, or no encoder, or the store takes nothing any more.
+        RunError if no actor can work, or no encoder, or the store takes nothing any more.
         """
         while not (self._schedule.is_finished or self._is_stopping):
             busy = time.thread_time()
@@ -80,6 +84,8 @@ class Dispatcher:
         if self._is_stopping:
             self._leave()
         self._show(0.0, is_last=True)
+        if self._reason is not None:
+            raise self._reason
 
     def stop(self) -> None:
         """Makes `run` ask all actors to leave and return; for signal handlers."""
@@ -123,6 +129,8 @@ class Dispatcher:
             case Settled():
                 self._settle(event)
             case Glimpsed():
+                if event.glance.fractions:
+                    self._refusals.moved()
                 self._ledger.glimpsed(event.actor, event.glance)
             case Joined():
                 self._joined.add(event.actor)
@@ -143,9 +151,10 @@ class Dispatcher:
         if not self._schedule.load(actor):
             self._undecided.discard(actor)
         if failed is not None:
-            self._note(failed, gpu_seconds=outcome.gpu_seconds)
+            self._note(actor, failed, gpu_seconds=outcome.gpu_seconds)
             return
         self._refusals.taken(task.asset_id)
+        self._replace(self._culprits.made(actor))
         self._ledger.committed(task, outcome)
         self._over(task)
 
@@ -156,19 +165,40 @@ class Dispatcher:
         losses = self._schedule.lose(event.actor, message, cause=event.cause)
         self._ledger.lost(event, num_tasks=len(losses))
         for failed in losses:
-            self._note(failed, gpu_seconds=event.gpu_seconds)
+            seconds = event.gpu_seconds.get(failed.attempt.task.asset_id, 0.0)
+            self._note(event.actor, failed, gpu_seconds=seconds)
 
     def _part(self, actor: str) -> None:
         self._joined.discard(actor)
         self._schedule.part(actor)
         self._ledger.lost_sight(actor)
 
-    def _note(self, failed: Failed, *, gpu_seconds: float) -> None:
-        if self._refusals.is_hopeless(failed):
-            raise RunError(f"the output refuses what is made: {failed.message}")
+    def _note(self, actor: str, failed: Failed, *, gpu_seconds: float) -> None:
+        if self._reason is None and self._refusals.is_hopeless(
+            failed, num_actors=len(self._joined)
+        ):
+            is_early = failed.kind == "encode"
+            what = "no texts can be had" if is_early else "the output refuses what is made"
+            self._reason = RunError(f"{what}: {failed.message}")
+            self._is_stopping = True
+        if self._reason is not None and failed.kind == "store":
+            # The asset is not to blame, and its record would be refused as well.
+            return
         self._ledger.failed(failed, gpu_seconds=gpu_seconds)
         if failed.decision.gives_up:
             self._over(failed.attempt.task)
+        self._replace(self._culprits.failed(actor, failed))
+
+    def _replace(self, culprits: Mapping[str, Failures]) -> None:
+        """Actors are at fault: others take their places, and what they failed is forgiven."""
+        for actor, failures in culprits.items():
+            self._schedule.forgive(actor, failures)
+            self._ledger.replaced(actor, failures)
+            if not self._is_stopping:
+                self._part(actor)
+                self._fleet.replace(actor)
+                if self._schedule.load(actor):
+                    self._undecided.add(actor)
 
     def _over(self, task: Task) -> None:
         if self._stage is not None:

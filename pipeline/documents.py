@@ -32,7 +32,7 @@ def read(objects: Objects, name: str) -> dict[str, Any] | None:
         document = json.loads(data)
         if not isinstance(document, dict):
             raise ValueError(f"expected an object, got {type(document).__name__}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidStore(_unreadable(objects, name, error)) from error
     return document
 

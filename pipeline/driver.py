@@ -9,10 +9,11 @@ import time
 from contextlib import closing
 from typing import TextIO
 
-from pipeline import exit_codes, report
+from pipeline import exit_codes, places, report
 from pipeline.cluster import Cluster
 from pipeline.engine_port import EngineFactory, TextFactory, load_engine, load_texts
 from pipeline.errors import RunError, UserError
+from pipeline.failure_log import FailureLog
 from pipeline.interruption import Interruption
 from pipeline.job import Job, prepare
 from pipeline.lease import Lease, LeaseHeld
@@ -20,8 +21,12 @@ from pipeline.ledger import Ledger
 from pipeline.metrics import JobMetrics
 from pipeline.progress import Display, open_display
 from pipeline.recipe_run import Factories, make_recipe
-from pipeline.records import RunStart, new_run_id
+from pipeline.records import RunStart, RunSummary, new_run_id
 from pipeline.settings import RunSettings
+
+_FLUSH_SECONDS = 60.0
+_LEAVING_FLUSH_SECONDS = 2.0
+"""How long the end of a run, or of one that was interrupted, may wait for records of failures."""
 
 
 def run(
@@ -36,7 +41,7 @@ def run(
     Without a `text_factory` there is no encode stage: the engines embed texts themselves.
 
     Raises UserError before anything is written, and RunError where no actor can work or another run
-    has the output. Ctrl-C and SIGTERM end the run in order, with 130 and 143.
+    has the output. Ctrl-C, SIGTERM and a closed terminal end the run in order, with 130, 143, 129.
     """
     cluster, interruption = Cluster(), Interruption()
     with interruption.listening():
@@ -144,7 +149,8 @@ def _make(
     display.say(report.announcement(job, num_actors))
     with closing(JobMetrics()) as metrics:
         _expose(metrics, job, run_id, display)
-        ledger = Ledger(job.store, display, metrics, num_tasks=len(job.plan.tasks))
+        log, num_tasks = FailureLog(job.store.write_failure), len(job.plan.tasks)
+        ledger = Ledger(job.store, display, metrics, num_tasks=num_tasks, log=log)
         code, views = exit_codes.FAILURE, {}
         try:
             for recipe in job.plan.tasks.recipes:
@@ -155,15 +161,29 @@ def _make(
         except KeyboardInterrupt:
             code = interruption.exit_code
         finally:
+            is_leaving = code == interruption.exit_code
+            ledger.close(_LEAVING_FLUSH_SECONDS if is_leaving else _FLUSH_SECONDS)
             display.close()
             seconds = time.monotonic() - began
-            job.store.finish_run(report.summary(job, run_id, code, ledger.totals, metrics, seconds))
+            _finish(job, report.summary(job, run_id, code, ledger.totals, metrics, seconds), stream)
         if code == interruption.exit_code:
             print(report.interrupted(job, ledger.totals), file=stream, flush=True)
         else:
             print(report.done(job, ledger.totals, views, seconds), file=stream, flush=True)
             metrics.linger()
         return code
+
+
+def _finish(job: Job, summary: RunSummary, stream: TextIO) -> None:
+    """Writes summary.json. Where a run has not come to its end, why it has not is the news, and a
+    store that refuses this as well only costs a warning."""
+    try:
+        job.store.finish_run(summary)
+    except Exception as error:  # storage clients have no common family of errors
+        if summary.exit_code in (exit_codes.COMPLETE, exit_codes.QUARANTINE):
+            raise
+        warning = f"warning: summary.json is not written: {places.reason(error)}"
+        print(warning, file=stream, flush=True)
 
 
 def _num_actors(job: Job, cluster: Cluster) -> int:

@@ -12,10 +12,13 @@ where a prompt takes seconds and its optimisation many minutes. This file knows 
 
 import asyncio
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 
+from pipeline import retry
 from pipeline.embeddings import entry_name
 from pipeline.engine_port import EngineSpec, TextEngine, TextFactory
+from pipeline.persistence import persist
 from pipeline.seals import seal, unseal
 from pipeline.store import Store
 
@@ -27,14 +30,23 @@ class TextActor:
     """Embeds the texts of prompts into the store. A call may be repeated: an entry that is there
     and sound is not made again."""
 
-    def __init__(self, factory: TextFactory, spec: EngineSpec, store: Store) -> None:
+    def __init__(
+        self,
+        factory: TextFactory,
+        spec: EngineSpec,
+        store: Store,
+        *,
+        delays: tuple[float, ...] = retry.STORE_DELAYS_SECONDS,
+    ) -> None:
         self._factory = factory
         self._spec = spec
         self._store = store
+        self._delays = delays
         self._engine: TextEngine | None = None
         self._loading = asyncio.Lock()
         self._encoding = asyncio.Lock()
-        self._waiting: dict[str, tuple[tuple[str, ...], asyncio.Future[None]]] = {}
+        self._waiting: dict[str, tuple[tuple[str, ...], asyncio.Future[str | None]]] = {}
+        self._began: float | None = None
 
     async def load(self) -> int:
         """Loads the text encoder, at the first call; answers with the process's id."""
@@ -43,8 +55,13 @@ class TextActor:
                 self._engine = await asyncio.to_thread(self._factory, self._spec)
         return os.getpid()
 
-    async def embed(self, texts: Sequence[str]) -> None:
-        """Makes sure that the entry of these texts is there and sound."""
+    async def ping(self) -> float:
+        """For how many seconds it has been at its current batch; 0 if it has none."""
+        return 0.0 if self._began is None else time.monotonic() - self._began
+
+    async def embed(self, texts: Sequence[str]) -> str | None:
+        """Makes sure that the entry of these texts is there and sound; what the encoder has against
+        the texts, if it refuses them."""
         await self.load()
         name = entry_name(self._spec.guidance_digest, texts)
         if name not in self._waiting:
@@ -54,32 +71,55 @@ class TextActor:
             # Whoever comes first embeds for those who wait behind.
             if not mine.done():
                 await self._embed_waiting(name)
-        await mine
+        return await mine
 
     async def _embed_waiting(self, name: str) -> None:
         """Embeds a batch: this entry, and what else waits."""
         names = [name, *(other for other in self._waiting if other != name)][:BATCH]
         batch = {each: self._waiting.pop(each) for each in names}
+        self._began = time.monotonic()
         try:
-            await asyncio.to_thread(self._make, {n: texts for n, (texts, _) in batch.items()})
+            texts = {n: texts for n, (texts, _) in batch.items()}
+            refusals = await asyncio.to_thread(self._make, texts)
         except Exception as error:
             for _, future in batch.values():
                 future.set_exception(error)
                 # Taken note of, even if nobody waits any more.
                 future.exception()
         else:
-            for _, future in batch.values():
-                future.set_result(None)
+            for each, (_, future) in batch.items():
+                future.set_result(refusals.get(each))
+        finally:
+            self._began = None
 
-    def _make(self, batch: dict[str, tuple[str, ...]]) -> None:
+    def _make(self, batch: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+        """Writes the entries that are not there; what is refused, by entry."""
+        missing = {name: texts for name, texts in batch.items() if not self._has(name)}
+        refusals: dict[str, str] = {}
+        for name, found in self._encoded(missing).items() if missing else ():
+            if isinstance(found, str):
+                refusals[name] = found
+            else:
+                self._write(name, seal(found))
+        return refusals
+
+    def _encoded(self, batch: Mapping[str, tuple[str, ...]]) -> dict[str, bytes | str]:
+        """The texts embedded; of a text that the encoder refuses, what it says."""
         assert self._engine is not None
-        missing = {
-            name: texts
-            for name, texts in batch.items()
-            if unseal(self._store.read_embedding(name)) is None
-        }
-        if not missing:
-            return
-        found = self._engine.encode(list(missing.values()))
-        for name, payload in zip(missing, found, strict=True):
-            self._store.write_embedding(name, seal(payload))
+        try:
+            return dict(zip(batch, self._engine.encode(list(batch.values())), strict=True))
+        except Exception as error:
+            if len(batch) == 1:
+                if retry.classify(error) == "out_of_memory":
+                    raise
+                return dict.fromkeys(batch, f"{type(error).__name__}: {error}")
+        # One may be to blame for all: each by itself.
+        alone = [self._encoded({name: texts}) for name, texts in batch.items()]
+        return {name: found for one in alone for name, found in one.items()}
+
+    def _has(self, name: str) -> bool:
+        data = persist(lambda: self._store.read_embedding(name), self._delays)
+        return unseal(data) is not None
+
+    def _write(self, name: str, data: bytes) -> None:
+        persist(lambda: self._store.write_embedding(name, data), self._delays)

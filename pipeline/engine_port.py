@@ -33,6 +33,8 @@ class EngineSpec:
     """Whether the engine embeds texts itself; otherwise each request brings them along."""
     checkpoint_seconds: float | None = None
     """How old a scene's newest checkpoint may become; None: none are made."""
+    texts_seconds: float = 600.0
+    """How long an attempt may wait for the texts that it brings along."""
 
 
 class Finished(Protocol):

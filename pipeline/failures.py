@@ -33,6 +33,12 @@ class Pardon(Document):
     created_at: str = field(default_factory=now)
 
 
+def given_up(failures: Iterable[Failure]) -> dict[str, str]:
+    """The assets that are given up, and for which kind of failure. One may have been committed
+    since, by an attempt that was under way: then it is not given up."""
+    return {x.asset_id: x.error_kind for x in failures if x.quarantined}
+
+
 class Failures:
     """The failures of one dataset. Picklable."""
 

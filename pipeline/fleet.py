@@ -23,10 +23,12 @@ Cause = Literal["process", "node", "hung"]
 
 @dataclass(frozen=True, kw_only=True)
 class Glance:
-    """How far an actor is: the part done of each scene by asset id, gang steps a second, and for
-    how many seconds nothing has moved although it has work."""
+    """How far an actor is: the part done of each scene by asset id, its device seconds that are not
+    in a checkpoint, gang steps a second, and for how many seconds nothing has moved although the
+    actor has work."""
 
     fractions: Mapping[str, float] = field(default_factory=dict)
+    unsaved_seconds: Mapping[str, float] = field(default_factory=dict)
     steps_per_second: float = 0.0
     stuck_seconds: float = 0.0
 
@@ -50,13 +52,14 @@ class Parted:
 class Lost:
     """The actor is gone, with all that it held and had not answered; the verdict is final.
 
-    `gpu_seconds` is an estimate of the device time that each attempt lost.
+    `gpu_seconds` is an estimate, by asset id, of the device time that is lost with it: no
+    checkpoint keeps it. What is missing there had not begun.
     """
 
     actor: str
     cause: Cause
     message: str
-    gpu_seconds: float = 0.0
+    gpu_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +104,13 @@ class Fleet(Protocol):
     def events(self, timeout: float) -> Sequence[Event]:
         """What has happened, oldest first; waits up to `timeout` seconds for the first event.
 
-        Starts, pings and replaces actors on the way. RunError where no actor is left and none
-        will come.
+        Starts, pings and replaces actors on the way. RunError where none can work.
         """
+        ...
+
+    def replace(self, actor: str) -> None:
+        """Puts another in the place of an actor that fails what it is given. It has parted; what
+        it holds settles as `preempted`, or is `Lost` with its machine."""
         ...
 
     def release(self, actor: str) -> None:

@@ -1,23 +1,28 @@
 """What nobody needs any more, and its removal. What is listed here, and nothing else, is deleted:
 
-    one-asset files     of assets in the newest snapshot, whose packed file is there and whole, and
+    one-asset files     of assets in the newest snapshot, whose packed file is what was packed, and
                         that a snapshot has held for longer than the grace
-    packed files        that only older snapshots name, see below; that no snapshot ever named,
-                        after a day (a compactor publishes its files within half a day)
+    packed files        that only older snapshots name, see below, where what replaces them is what
+                        was packed; that no snapshot ever named, after a day (a compactor publishes
+                        its files within half a day)
     snapshots           older than the newest one that is older than the grace: who read them was
                         told of a newer one for as long as that; and indices that none names
     checkpoints         of assets that are committed or given up, and after a month of any
     embeddings, temporaries, probes     older than the grace, left by runs that were killed
 
-The grace is for readers, and for clocks that differ. While a run is open nothing is deleted: the
-collector holds the output's lease, as a run does. It may be killed anywhere and begun again: each
-step leaves the dataset whole.
+A copy is deleted only after the packed file that replaces it was read from end to end and has its
+digest: once for each such file and collection, and not again when there is nothing left to delete.
+
+The grace is for readers, and for clocks that differ; it is two minutes at least, for a commit may
+look at a snapshot that was the newest a minute ago (`store.py`). While a run is open nothing is
+deleted: the collector holds the output's lease, as a run does. It may be killed anywhere and begun
+again: each step leaves the dataset whole.
 """
 
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,19 +30,28 @@ from itertools import groupby
 
 import numpy as np
 
-from pipeline.assets import asset_name
+from pipeline.asset_names import asset_name, shard_of
 from pipeline.errors import RunError
+from pipeline.failures import given_up
 from pipeline.lease import Lease, LeaseHeld
 from pipeline.records import new_run_id
-from pipeline.snapshots import DIRECTORY, Snapshot, snapshot_name, to_hex
-from pipeline.store import Store
+from pipeline.snapshots import (
+    DIRECTORY,
+    RECENT_SECONDS,
+    PackedFile,
+    Snapshot,
+    snapshot_name,
+    to_bytes,
+    to_hex,
+)
+from pipeline.store import Store, checkpoint_name
 
 _LOG = logging.getLogger(__name__)
+_LEAST_GRACE_SECONDS = 2 * RECENT_SECONDS
 _ORPHAN_SECONDS = 24 * 3600.0
 _ABANDONED_SECONDS = 30 * 24 * 3600.0
 _PACKED_FILE = re.compile(r"[0-9a-f]{32}\.parquet")
 _INDEX_FILE = re.compile(r"\d{8}\.[0-9a-f]{16}\.ids\.parquet")
-_CHECKPOINT = re.compile(r"([0-9a-f]{32})\.sealed")
 _PROBE = re.compile(r"_probe-[0-9a-f]{32}")
 
 
@@ -61,7 +75,8 @@ class Collected:
 def collect(
     store: Store, *, grace_seconds: float, is_dry: bool, clock: Callable[[], float] = time.time
 ) -> Collected:
-    """Delete garbage; with `is_dry` only tell what there is. RunError while a run is open."""
+    """Delete garbage; with `is_dry` only tell what there is. A grace is two minutes at least.
+    RunError while a run is open."""
     counts: dict[str, int] = {}
     num_bytes: dict[str, int] = {}
 
@@ -73,7 +88,8 @@ def collect(
     with ExitStack() as stack:
         if not is_dry:
             stack.callback(_claim(store).release)
-        for garbage in store.objects.map(take, find(store, grace_seconds, clock())):
+        found = find(store, max(grace_seconds, _LEAST_GRACE_SECONDS), clock())
+        for garbage in store.objects.map(take, found):
             counts[garbage.kind] = counts.get(garbage.kind, 0) + 1
             num_bytes[garbage.kind] = num_bytes.get(garbage.kind, 0) + garbage.num_bytes
         if not is_dry:
@@ -84,9 +100,9 @@ def collect(
 
 def find(store: Store, grace_seconds: float, now: float) -> Iterator[Garbage]:
     """Everything that may be deleted at the moment `now` (seconds since 1970)."""
-    snapshots = _Snapshots.of(store, before=now - grace_seconds)
-    yield from _one_asset_files(store, snapshots)
-    yield from _packed_files(store, snapshots, now - max(grace_seconds, _ORPHAN_SECONDS))
+    snapshots, packs = _Snapshots.of(store, before=now - grace_seconds), _Packs(store)
+    yield from _one_asset_files(store, snapshots, packs)
+    yield from _packed_files(store, snapshots, packs, now - max(grace_seconds, _ORPHAN_SECONDS))
     yield from _old_snapshots(store, snapshots, now - max(grace_seconds, _ORPHAN_SECONDS))
     yield from _checkpoints(store, now - _ABANDONED_SECONDS)
     yield from _left_by_runs(store, grace_seconds, now)
@@ -127,6 +143,28 @@ class _Snapshots:
         )
 
 
+class _Packs:
+    """Which packed files hold the bytes that were packed; each is read once, when asked for."""
+
+    def __init__(self, store: Store) -> None:
+        self._objects = store.objects
+        self._verdicts: dict[PackedFile, bool] = {}
+
+    def are_whole(self, files: Iterable[PackedFile]) -> list[bool]:
+        """Whether each of these files is; one that is not is named."""
+        files = list(files)
+        new = [file for file in dict.fromkeys(files) if file not in self._verdicts]
+        self._verdicts.update(zip(new, self._objects.map(self._is_whole, new), strict=True))
+        return [self._verdicts[file] for file in files]
+
+    def _is_whole(self, file: PackedFile) -> bool:
+        is_whole = self._objects.sha256(file.name) == file.sha256
+        if not is_whole:
+            address = self._objects.address(file.name)
+            _LOG.warning("%s is not there as it was packed: restore it", address)
+        return is_whole
+
+
 def _claim(store: Store) -> Lease:
     try:
         return Lease.acquire(store.objects, holder=f"gc-{new_run_id()}", share=False)
@@ -137,47 +175,38 @@ def _claim(store: Store) -> Lease:
         ) from error
 
 
-def _one_asset_files(store: Store, snapshots: _Snapshots) -> Iterator[Garbage]:
+def _one_asset_files(store: Store, snapshots: _Snapshots, packs: _Packs) -> Iterator[Garbage]:
     """One-asset files that an old snapshot and the newest hold, in packed files that are whole."""
     if snapshots.is_young:
         return
     old, newest = snapshots.standing[0], snapshots.standing[-1]
-    is_whole = np.array(_whole(store, newest), bool)
     for shard in store.shards():
         packed = store.assets.snapshots.shard_index(newest, shard.name)
         since = store.assets.snapshots.shard_index(old, shard.name)
-        kept = is_whole[packed.files] & np.isin(packed.ids, since.ids)
-        for asset_id in shard.loose.keys() & set(to_hex(packed.ids[kept])):
+        is_twice = np.isin(packed.ids, to_bytes(shard.loose)) & np.isin(packed.ids, since.ids)
+        numbers, places = np.unique(packed.files[is_twice], return_inverse=True)
+        is_whole = np.array(packs.are_whole(newest.files[number] for number in numbers), bool)
+        for asset_id in to_hex(packed.ids[is_twice][is_whole[places]]):
             size = shard.loose[asset_id]
             yield Garbage(kind="one-asset files", name=asset_name(asset_id), num_bytes=size)
 
 
-def _whole(store: Store, snapshot: Snapshot) -> list[bool]:
-    """Which files of a snapshot are there with the size that it says."""
-    directories = sorted({file.directory for file in snapshot.files})
-    listings = dict(
-        zip(directories, store.objects.map(store.objects.sizes, directories), strict=True)
-    )
-    found = [
-        listings[file.directory].get(file.name.rpartition("/")[2]) == file.bytes
-        for file in snapshot.files
-    ]
-    for file, is_whole in zip(snapshot.files, found, strict=True):
-        if not is_whole:
-            _LOG.warning(
-                "%s is not there as it was packed: restore it", store.objects.address(file.name)
-            )
-    return found
-
-
-def _packed_files(store: Store, snapshots: _Snapshots, before: float) -> Iterator[Garbage]:
+def _packed_files(
+    store: Store, snapshots: _Snapshots, packs: _Packs, before: float
+) -> Iterator[Garbage]:
+    """Packed files that no snapshot needs; those that one has named go once their directory's
+    newer files, which hold the same assets, are whole."""
     standing = {file.name for snapshot in snapshots.standing for file in snapshot.files}
     passed = {file.name for snapshot in snapshots.passed for file in snapshot.files}
+    newest = snapshots.standing[-1].files if snapshots.standing else ()
     for directory in store.objects.names("packed"):
+        newer = [file for file in newest if file.directory == f"packed/{directory}"]
+        newer = [file for file in newer if file.name not in passed]
         for base, entry in store.objects.entries(f"packed/{directory}").items():
             name = f"packed/{directory}/{base}"
-            is_orphan = name in passed or entry.modified < before
-            if _PACKED_FILE.fullmatch(base) and name not in standing and is_orphan:
+            if not _PACKED_FILE.fullmatch(base) or name in standing:
+                continue
+            if all(packs.are_whole(newer)) if name in passed else entry.modified < before:
                 yield Garbage(kind="packed files", name=name, num_bytes=entry.num_bytes)
 
 
@@ -199,15 +228,14 @@ def _old_snapshots(store: Store, snapshots: _Snapshots, before: float) -> Iterat
 
 
 def _checkpoints(store: Store, before: float) -> Iterator[Garbage]:
-    given_up = {failure.asset_id for failure in store.failures() if failure.quarantined}
-    found = store.objects.entries("_checkpoints")
-    checkpoints = [match for match in map(_CHECKPOINT.fullmatch, sorted(found)) if match]
-    for shard, matches in groupby(checkpoints, key=lambda match: f"x{match[1][:2]}"):
-        done = store.assets.shard(shard).asset_ids() | given_up
-        for match in matches:
-            entry = found[match[0]]
-            if match[1] in done or entry.modified < before:
-                name = f"_checkpoints/{match[0]}"
+    hopeless = set(given_up(store.failures()))
+    found = store.checkpoints()
+    for shard, asset_ids in groupby(sorted(found), key=shard_of):
+        done = store.assets.shard(shard).asset_ids() | hopeless
+        for asset_id in asset_ids:
+            entry = found[asset_id]
+            if asset_id in done or entry.modified < before:
+                name = checkpoint_name(asset_id)
                 yield Garbage(kind="checkpoints", name=name, num_bytes=entry.num_bytes)
 
 

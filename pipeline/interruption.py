@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a run ends in order, with 128 + the number of the signal."""
+"""Ctrl-C, SIGTERM and a closed terminal: a run ends in order, with 128 + the signal's number."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -21,12 +21,15 @@ class Interruption:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Takes both signals."""
-        previous = {s: signal.signal(s, self._take) for s in (signal.SIGINT, signal.SIGTERM)}
+        """Takes the signals over; one that is ignored, as under `nohup`, stays so."""
+        before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        taken = {s: handler for s, handler in before.items() if handler is not signal.SIG_IGN}
+        for signum in taken:
+            signal.signal(signum, self._take)
         try:
             yield
         finally:
-            for signum, handler in previous.items():
+            for signum, handler in taken.items():
                 signal.signal(signum, handler)
 
     @contextmanager
@@ -42,7 +45,7 @@ class Interruption:
 
     def _take(self, signum: int, frame: FrameType | None) -> None:
         is_first, self._signum = self._signum is None, self._signum or signum
-        if self._stop is not None and (is_first or signum == signal.SIGTERM):
+        if self._stop is not None and (is_first or signum != signal.SIGINT):
             self._stop()
         else:
             raise KeyboardInterrupt

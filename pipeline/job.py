@@ -6,7 +6,7 @@ Mistakes of the user come out here as `UserError`, before Ray starts and before 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import attrgetter
 
 import pyarrow as pa
 
@@ -15,6 +15,7 @@ from engine.guidance import files
 from engine.recipe import Recipe
 from pipeline import manifest, models, recipe_files
 from pipeline.errors import InvalidStore, UserError
+from pipeline.failures import given_up
 from pipeline.plan import Plan, make_plan
 from pipeline.records import Prompt, Rejection, RunStart
 from pipeline.settings import RunSettings
@@ -220,15 +221,11 @@ def _check_schema(store: Store, carried: pa.Schema) -> None:
 def _failures(store: Store, committed: Set[str]) -> tuple[dict[str, list[str]], set[str]]:
     """Of what is not committed: kinds of earlier failures by asset id, oldest first, and the ids
     that were given up."""
-    found = [
-        (failure.created_at, failure.asset_id, failure.error_kind, failure.quarantined)
-        for failure in store.failures()
-        if failure.asset_id not in committed
-    ]
+    found = [failure for failure in store.failures() if failure.asset_id not in committed]
     histories: defaultdict[str, list[str]] = defaultdict(list)
-    for _, asset_id, kind, _ in sorted(found, key=itemgetter(0)):
-        histories[asset_id].append(kind)
-    return dict(histories), {asset_id for _, asset_id, _, is_last in found if is_last}
+    for failure in sorted(found, key=attrgetter("created_at")):
+        histories[failure.asset_id].append(failure.error_kind)
+    return dict(histories), set(given_up(found))
 
 
 def _rejected(rejection: Rejection) -> UserError:

@@ -58,8 +58,9 @@ class LeaseHeld(Exception):
         self.run_id, self.host, self.expires_at = record.run_id, record.host, record.expires_at
         super().__init__(
             f"run {record.run_id} (process {record.pid} on {record.host}) is making assets in "
-            f"{url}: wait for its end, or give --share to work beside it; if it is dead, its claim "
-            f"ends in {max(0.0, seconds):.0f} s"
+            f"{url}: wait for its end, or give --share to work beside it on another part of the "
+            "manifest (what both make is kept once, the other's work is wasted); if it is dead, "
+            f"its claim ends in {max(0.0, seconds):.0f} s"
         )
 
 
@@ -110,7 +111,7 @@ class Lease:
         try:
             self._write()
             others = self._others().values()
-        except Exception as error:  # storage clients have no common family of errors
+        except OSError as error:
             _LOG.warning("the claim on %s is not renewed: %s", self._url, places.reason(error))
             return
         for other in others:
@@ -129,7 +130,7 @@ class Lease:
         self._objects = self._objects.within(_LEAVING_SECONDS)
         try:
             self._write(released=True)
-        except Exception as error:
+        except OSError as error:
             _LOG.warning("the claim on %s is not given back: %s", self._url, places.reason(error))
 
     @property

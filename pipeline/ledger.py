@@ -1,19 +1,21 @@
 """What a run has to show: every event is counted here once, for metrics, display and summary.
 
-The ledger also keeps charged failures in the store; it never decides anything. An event costs the
-same however many tasks and actors there are; what has to look at all of them is shown twice a
+The ledger also has charged failures kept in the store; it never decides anything. An event costs
+the same however many tasks and actors there are; what has to look at all of them is shown twice a
 second, and less often where they are many.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 
 from pipeline import places, retry
 from pipeline.errors import RunError
+from pipeline.failure_log import FailureLog
 from pipeline.fleet import Glance, Lost
 from pipeline.metrics import JobMetrics
-from pipeline.progress import Display, Snapshot, duration, shorten
+from pipeline.progress import MAX_SCENE_BARS, Display, Snapshot, duration, shorten
 from pipeline.records import Failure, Outcome, Task
 from pipeline.schedule import Attempt, Failed, Schedule
 from pipeline.store import Store
@@ -65,13 +67,16 @@ class Ledger:
         metrics: JobMetrics,
         *,
         num_tasks: int,
+        log: FailureLog | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Without a `log`, every record of a failure is waited for."""
         self.totals = Totals()
         self._store = store
         self._display = display
         self._metrics = metrics
         self._num_tasks = num_tasks
+        self._log = log
         self._clock = clock
         self._first_order: float | None = None
         self._orders: dict[str, tuple[float, str]] = {}
@@ -109,7 +114,9 @@ class Ledger:
         worked = seconds - outcome.stage_seconds.get("wait", 0.0)
         self._display.say(
             f"[{number}/{self._num_tasks}] {outcome.status} {shorten(task.prompt.prompt)!r} "
-            f"in {duration(worked)}" + (", no mesh" if outcome.mesh_status == "empty" else "")
+            f"in {duration(worked)}"
+            + (f", resumed at step {n}" if (n := outcome.num_resumed_steps) else "")
+            + (", no mesh" if outcome.mesh_status == "empty" else "")
         )
 
     def failed(self, failed: Failed, *, gpu_seconds: float = 0.0) -> None:
@@ -157,6 +164,16 @@ class Ledger:
         self._metrics.add("actors_lost_total", cause=loss.cause)
         self.said(f"lost {loss.actor} with {num_tasks} prompts: {loss.message}")
 
+    def replaced(self, actor: str, failures: Mapping[str, Sequence[str]]) -> None:
+        """An actor was at fault for these attempts, by asset: they are forgiven in the store."""
+        self.said(f"{actor} is replaced: all fails there, {len(failures)} prompts are not charged")
+        attempt_ids = list(chain.from_iterable(failures.values()))
+        if attempt_ids:
+            try:
+                self._store.pardon(attempt_ids)
+            except Exception as error:  # storage clients have no common family of errors
+                self.said(f"warning: what {actor} failed is not pardoned: {places.reason(error)}")
+
     def said(self, text: str) -> None:
         """An event that is not about an asset."""
         self._display.say(text)
@@ -176,6 +193,7 @@ class Ledger:
         `num_leaving` actors have parted and still hold tasks. The last turn is shown in any case.
         """
         self._metrics.observe("driver_loop_seconds", busy)
+        self._pass_on_refusals()
         now = self._clock()
         if now < self._next_show and not is_last:
             return
@@ -191,6 +209,12 @@ class Ledger:
         stuck = max((glance.stuck_seconds for glance in self._glimpses.values()), default=0.0)
         self._metrics.set("stuck_seconds", stuck)
         self._display.update(self._snapshot(num_ready))
+
+    def close(self, timeout: float) -> None:
+        """Waits up to `timeout` seconds for records of failures that are not written yet."""
+        if self._log is not None:
+            self._log.close(timeout)
+            self._pass_on_refusals()
 
     def _show_queue(self, schedule: Schedule) -> None:
         ended = self.totals.num_done + self.totals.num_quarantined
@@ -209,7 +233,7 @@ class Ledger:
     def _snapshot(self, num_ready: int) -> Snapshot:
         elapsed = 0.0 if self._first_order is None else self._clock() - self._first_order
         fractions = {
-            self._orders[asset_id][1]: fraction
+            asset_id: fraction
             for glimpse in self._glimpses.values()
             for asset_id, fraction in glimpse.fractions.items()
             if asset_id in self._orders
@@ -223,6 +247,7 @@ class Ledger:
             elapsed=elapsed,
             steps_per_second=sum(g.steps_per_second for g in self._glimpses.values()),
             fractions=fractions,
+            prompts={a: self._orders[a][1] for a in islice(fractions, MAX_SCENE_BARS)},
         )
 
     def _count_attempt(self, outcome: str, gpu_seconds: float) -> None:
@@ -234,13 +259,25 @@ class Ledger:
         self._metrics.add("wasted_gpu_seconds_total", gpu_seconds, cause=cause)
 
     def _keep(self, failed: Failed) -> None:
+        """Only what gives an asset up is waited for: the run's end depends on it."""
+        if self._log is not None and not failed.decision.gives_up:
+            self._log.keep(_failure(failed))
+            return
         try:
             self._store.write_failure(_failure(failed))
         except Exception as error:  # storage clients have no common family of errors
             reason = places.reason(error)
             if failed.decision.gives_up:
                 raise RunError(f"the output refuses the record of a failure: {reason}") from error
-            self._display.say(f"warning: a failure is not kept in _failures/: {reason}")
+            self._warn(reason)
+
+    def _pass_on_refusals(self) -> None:
+        if self._log is not None:
+            for reason in self._log.refusals():
+                self._warn(reason)
+
+    def _warn(self, reason: str) -> None:
+        self._display.say(f"warning: a failure is not kept in _failures/: {reason}")
 
 
 _HOW = {

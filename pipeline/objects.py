@@ -21,23 +21,24 @@ Large objects come from a file of this machine, written step by step: `scratch`,
 or `publish_from`. Locally it is the hidden temporary itself; a bucket gets it from the directory of
 temporary files in parts of 8 MiB, and shows it once it is whole.
 
-Any error of the file system passes through as it is, but that of a full disk says which disk; only
-`probe` judges. Before an error of a busy server shows here, gcsfs has tried 6 times in 35 s, and
-s3fs 5 to 25 times in 9 to 45 s. A request that never ends is given up after ten minutes, one of
-`probe` after 20 s.
+An OSError of the file system passes through as it is, but that of a full disk says which disk; what
+else a storage client raises is a `places.StorageError`, an OSError too. Only `probe` judges. Before
+an error of a busy server shows here, gcsfs has tried 6 times in 35 s, and s3fs 5 to 25 times in 9
+to 45 s. A request that never ends is given up after ten minutes, one of `probe` after 20 s.
 
 A listing asks a bucket once for each 1000 names, and once more where there are none.
 """
 
 import copy
 import errno
+import hashlib
 import itertools
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,10 +49,12 @@ from fsspec.spec import AbstractFileSystem
 
 from pipeline import local_files, places
 from pipeline.errors import InvalidStore, UserError
+from pipeline.remote_file import RemoteFile
 
 _NUM_CONNECTIONS = 32
 _BATCH = 1024
 _PART_BYTES = 8 * 2**20
+_READ_BYTES = 4 * 2**20
 _LINK_ERRNOS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}
 _REQUEST_SECONDS = 600
 _PROBE_SECONDS = 20
@@ -210,9 +213,22 @@ class Objects:
         options: dict[str, Any] = {} if self.is_local else {"cache_type": "none"}
         with self._operation("open"):
             try:
-                return cast(BinaryIO, self._fs.open(self._path(name), "rb", **options))
+                stream = cast(BinaryIO, self._fs.open(self._path(name), "rb", **options))
             except IsADirectoryError as error:
                 raise self._is_directory(name) from error
+            return stream if self.is_local else cast(BinaryIO, RemoteFile(stream, self.url))
+
+    def sha256(self, name: str) -> str | None:
+        """The digest in hex of an object's bytes, which are read step by step; None if there is no
+        such object."""
+        digest = hashlib.sha256()
+        try:
+            with self.open(name) as stream:
+                while data := stream.read(_READ_BYTES):
+                    digest.update(data)
+        except FileNotFoundError:
+            return None
+        return digest.hexdigest()
 
     def names(self, directory: str) -> list[str]:
         """The names right under `directory`, without it and without hidden ones; [] if absent."""
@@ -336,7 +352,8 @@ class Objects:
         start = time.monotonic()
         result = "ok"
         try:
-            yield
+            with nullcontext() if self.is_local else places.client_errors(self.url):
+                yield
         except Exception as error:
             result = places.kind(error)
             if self.is_local and isinstance(error, OSError) and result == "full":

@@ -6,20 +6,28 @@ assets or 32 MB (one asset if it is larger); one such is held of what is written
 packed file that is merged.
 
 A one-asset file that cannot be read whole, that holds something else than its name says, or whose
-columns do not fit is left where it is and named. A packed file that cannot be read is an error.
+columns do not fit is left where it is and named. A packed file that is damaged is an error, and
+an error of the storage passes through.
 """
 
+import hashlib
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import huggingface
 from pipeline.asset_table import asset_schema, parquet_options
+from pipeline.damage import is_damage
 from pipeline.objects import Objects
 from pipeline.snapshots import PackedFile
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 ROW_GROUP_ASSETS = 64
 ROW_GROUP_BYTES = 32_000_000
@@ -60,7 +68,7 @@ class Pack:
 
 
 class DamagedPack(Exception):
-    """A packed file that was to be merged cannot be read."""
+    """A packed file that was to be merged is damaged, or not there."""
 
     def __init__(self, name: str, error: Exception) -> None:
         super().__init__(" ".join(str(error).split()))
@@ -98,12 +106,14 @@ class Packer:
         row_groups: list[int] = []
         left: list[Left] = []
         with self._objects.scratch(name) as path:
-            with pq.ParquetWriter(path, schema, **parquet_options(schema)) as writer:
-                for number, table in enumerate(self._row_groups(members, left)):
-                    writer.write_table(table.select(schema.names), row_group_size=len(table))
-                    asset_ids += table["asset_id"].to_pylist()
-                    row_groups += [number] * len(table)
-            file = PackedFile(name=name, rows=len(asset_ids), bytes=path.stat().st_size)
+            with _HashedFile(path) as stream:
+                with pq.ParquetWriter(stream, schema, **parquet_options(schema)) as writer:
+                    for number, table in enumerate(self._row_groups(members, left)):
+                        writer.write_table(table.select(schema.names), row_group_size=len(table))
+                        asset_ids += table["asset_id"].to_pylist()
+                        row_groups += [number] * len(table)
+                size, sha256 = stream.tell(), stream.digest.hexdigest()
+            file = PackedFile(name=name, rows=len(asset_ids), bytes=size, sha256=sha256)
             if asset_ids:
                 self._objects.create_from(name, path)
         is_empty = not asset_ids
@@ -165,6 +175,19 @@ class Packer:
         return None
 
 
+class _HashedFile(io.BufferedWriter):
+    """A new file of this machine. `digest` is of the bytes that it was given, whatever the disk
+    makes of them."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path, "xb"))
+        self.digest = hashlib.sha256()
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        self.digest.update(data)
+        return super().write(data)
+
+
 class _PackedRows:
     """Rows of packed files that are asked for in the order in which they lie there."""
 
@@ -173,7 +196,7 @@ class _PackedRows:
         self._current: dict[str, tuple[int, pa.Table, dict[str, int]]] = {}
 
     def read(self, member: Member) -> pa.Table:
-        """The row of an asset. DamagedPack if it cannot be read."""
+        """The row of an asset. DamagedPack if it is not what it was."""
         assert member.row_group is not None
         number, table, rows = self._current.get(member.name, (None, None, None))
         if number != member.row_group:
@@ -193,6 +216,9 @@ class _PackedRows:
                 file = pq.ParquetFile(stream, pre_buffer=True, page_checksum_verification=True)
                 return file.read_row_group(number)
         except _READ_ERRORS as error:
+            is_gone = isinstance(error, FileNotFoundError)
+            if isinstance(error, OSError) and not (is_gone or is_damage(error)):
+                raise
             raise DamagedPack(name, error) from error
 
 

@@ -5,11 +5,10 @@ next plan. What happened stays in `_failures/`, and what has been committed sinc
 """
 
 from collections import Counter
-from collections.abc import Iterable, Set
 
 from pipeline import retry
 from pipeline.errors import UserError
-from pipeline.records import Failure
+from pipeline.failures import given_up
 from pipeline.store import Store
 
 
@@ -19,23 +18,17 @@ def pardon(store: Store, *, kind: str | None = None) -> str:
     if kind is not None and kind not in retry.TABLE.keys() | {x.error_kind for x in failures}:
         known = ", ".join(sorted(retry.TABLE))
         raise UserError(f"--kind: expected one of {known}, got {kind!r}")
-    given_up = quarantined(failures, store.committed())
-    chosen = {name: why for name, why in given_up.items() if kind in (None, why)}
+    committed = store.committed()
+    hopeless = {name: why for name, why in given_up(failures).items() if name not in committed}
+    chosen = {name: why for name, why in hopeless.items() if kind in (None, why)}
     if not chosen:
-        return _nothing(store.url, Counter(given_up.values()))
+        return _nothing(store.url, Counter(hopeless.values()))
     attempt_ids = [x.attempt_id for x in failures if x.asset_id in chosen]
     store.pardon(attempt_ids, kind=kind)
     return (
         f"let in again: {_counted(Counter(chosen.values()))}; the next run of their manifest on "
         f"{store.url} makes them, and their history stays in _failures/"
     )
-
-
-def quarantined(failures: Iterable[Failure], committed: Set[str]) -> dict[str, str]:
-    """The assets that are given up, and for which kind of failure."""
-    return {
-        x.asset_id: x.error_kind for x in failures if x.quarantined and x.asset_id not in committed
-    }
 
 
 def _nothing(url: str, others: Counter[str]) -> str:

@@ -1,7 +1,8 @@
 """Trying again what a store refuses now and may accept in a moment."""
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -16,3 +17,13 @@ def persist(action: Callable[[], _T], delays: Sequence[float]) -> _T:
         except Exception:  # storage clients have no common family of errors
             time.sleep(delay)
     return action()
+
+
+async def persist_awaiting(action: Callable[[], Awaitable[_T]], delays: Sequence[float]) -> _T:
+    """As `persist`, in a coroutine."""
+    for delay in delays:
+        try:
+            return await action()
+        except Exception:  # as above, and those of Ray
+            await asyncio.sleep(delay)
+    return await action()

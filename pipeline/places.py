@@ -1,7 +1,8 @@
 """URLs: a file system and a path on it, and what its errors mean.
 
-Storage clients have no common family of errors, so that an error is judged by what they share:
-`errno`, a status `code`, or the name of its class. Three kinds:
+Storage clients have no common family of errors: what is no OSError becomes a StorageError where it
+is met, so that all others need to know of OSError alone. An error is judged by what the clients
+share: `errno`, a status `code`, or the name of its class. Three kinds:
 
     full     the disk, or the share of it that we may use, is full: every write fails until a person
              makes room, and then the same command goes on
@@ -13,8 +14,10 @@ import errno
 import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from fsspec.core import url_to_fs
 from fsspec.spec import AbstractFileSystem
@@ -44,6 +47,19 @@ _REFUSED_NAMES = {
     "ProfileNotFound",
 }
 
+
+class StorageError(OSError):
+    """What a storage client raised that is no OSError, which is its cause: the kind, the reason in
+    one line, and as `filename` the URL that was in use. Picklable, without its cause."""
+
+    def __init__(self, kind: ErrorKind, reason: str, url: str) -> None:
+        super().__init__(errno.EIO, reason, url)
+        self.kind: ErrorKind = kind
+
+    def __reduce__(self) -> tuple[type[Self], tuple[ErrorKind, str, str]]:
+        return type(self), (self.kind, self.strerror or "", self.filename)
+
+
 # gcsfs logs a traceback of each error that it raises as well; here it would be said twice, the
 # first time at length. Whoever sets up logging still gets it.
 logging.getLogger("gcsfs").addHandler(logging.NullHandler())
@@ -65,6 +81,22 @@ def connect(url: str, **options: Any) -> tuple[AbstractFileSystem, str]:
         raise UserError(f"cannot open {url}: {error}") from error
     except Exception as error:
         raise one_line(f"cannot open {url}", error) from error
+
+
+@contextmanager
+def client_errors(url: str) -> Iterator[None]:
+    """Around calls of a storage client: what is no OSError becomes a StorageError, and other
+    OSErrors get a note of the URL. Ours pass through."""
+    try:
+        yield
+    except OSError as error:
+        if not isinstance(error, StorageError):
+            error.add_note(f"in {url}")
+        raise
+    except (UserError, RunError):
+        raise
+    except Exception as error:
+        raise StorageError(kind(error), reason(error), url) from error
 
 
 def is_local(fs: AbstractFileSystem) -> bool:
@@ -90,6 +122,8 @@ def is_final(error: Exception) -> bool:
 
     gcsfs raises a bare OSError("Forbidden: ...") for 403, and errors with a `code` for others.
     """
+    if isinstance(error, StorageError):
+        return error.kind == "refused"
     if isinstance(error, (FileNotFoundError, PermissionError, NotADirectoryError)):
         return True
     if isinstance(error, OSError):

@@ -2,8 +2,11 @@
 
 reaching ──ping──▶ loading ──load──▶ ready ──▶ leaving ──▶ ended, and another is started
     ▲                 │                │
-    └─────────────────┴──── death ◀────┘        dropped: loading failed, or too many deaths in
-                                                it, or no answer for too long from any
+    └─────────────────┴──── death ◀────┘
+
+One that cannot be loaded is tried again, and soon replaced by another: machines and storage have
+bad hours, and a pool never shrinks because of them. It fails only where nobody could be loaded at
+all for the same reason again and again, or nobody has been ready for very long.
 """
 
 import time
@@ -20,8 +23,10 @@ from pipeline.inbox import Inbox
 
 MAX_COMING = 100
 """Actors that may be starting at once: so many machines pull images and read weights together."""
-MAX_LOADING_DEATHS = 3
-"""Deaths in a row while loading (memory, a broken driver) after which an actor is given up."""
+MAX_FAULTS = 3
+"""Times in a row that an actor fails to load, or dies in it, before another takes its place; and
+that the same happens in a pool that has never loaded any before it fails."""
+FAULT_PAUSE_SECONDS = 5.0
 ANSWER_DEADLINE_SECONDS = 1800.0
 """How long an actor may be out of reach: time enough for a cluster to find a new machine."""
 _PING_PAUSE_SECONDS = 1.0
@@ -33,9 +38,28 @@ class _Member:
     state: Literal["reaching", "loading", "ready", "leaving"] = "reaching"
     call: Any = None
     since: float = 0.0
+    """The moment when it was last lost, made, or began to load."""
     ping_at: float = 0.0
-    num_loading_deaths: int = 0
+    num_faults: int = 0
+    """Failures to load, in a row."""
     facts: ActorFacts | None = None
+
+
+@dataclass
+class _Streak:
+    """Faults of a pool, each with the same reason as the one before and begun after it: a hundred
+    actors that stumble over one stone count once."""
+
+    reason: str = ""
+    length: int = 0
+    last: float = 0.0
+
+    def note(self, reason: str, *, began: float, now: float) -> None:
+        """Counts a fault of something that was tried at `began`."""
+        if reason != self.reason:
+            self.reason, self.length, self.last = reason, 1, now
+        elif began >= self.last:
+            self.length, self.last = self.length + 1, now
 
 
 class ActorPool:
@@ -61,18 +85,21 @@ class ActorPool:
         self._coming: dict[str, _Member] = {}
         """The members that are reaching or loading."""
         self._num_created = 0
+        self._create_at = 0.0
+        self._streak = _Streak()
+        self._has_loaded = False
+        """Whether any actor has ever been ready."""
+        self._ready_at = clock()
+        """The last moment at which somebody was ready, or the first of the pool."""
         self.complaints: list[str] = []
-        """Why actors were dropped, in order."""
+        """Why actors were replaced, in order; whoever has heard them clears them."""
+        self.failure: str | None = None
+        """Why this pool cannot work."""
 
     @property
     def num_coming(self) -> int:
         """Actors that are starting or recovering."""
         return len(self._coming)
-
-    @property
-    def is_spent(self) -> bool:
-        """Whether no actor is left and none will come."""
-        return not self._members and self._size <= 0
 
     def ready(self) -> list[str]:
         """Names of the actors that can be sent work."""
@@ -97,17 +124,21 @@ class ActorPool:
         return name in self._members and self._members[name].state == "reaching"
 
     def tend(self) -> None:
-        """Starts what is missing, pings what is due, drops what has been silent too long."""
+        """Starts what is missing, pings what is due, replaces what has been silent too long."""
         now = self._clock()
-        while len(self._members) < self._size and self.num_coming < MAX_COMING:
-            name, member = f"actor-{self._num_created}", _Member(self._create(), since=now)
-            self._members[name] = self._coming[name] = member
-            self._num_created += 1
+        self._note_readiness(now)
+        self._start_missing(now)
         for name, member in list(self._coming.items()):
             if now - member.since > self._deadline_seconds:
-                self._give_up_waiting(name)
+                self.replace(name)
             elif member.state == "reaching" and member.call is None and now >= member.ping_at:
                 self._call(name, member.handle.ping)
+
+    def excuse(self, seconds: float) -> None:
+        """Nobody listened for so long: silence meanwhile does not count."""
+        self._ready_at += seconds
+        for member in self._coming.values():
+            member.since += seconds
 
     def recover(self, name: str) -> None:
         """An actor was seen to be out of reach: it is used again when it has answered."""
@@ -146,6 +177,21 @@ class ActorPool:
             self.retire(name)
         self._size = 0
 
+    def _start_missing(self, now: float) -> None:
+        if now < self._create_at:
+            return
+        while len(self._members) < self._size and self.num_coming < MAX_COMING:
+            name, member = f"actor-{self._num_created}", _Member(self._create(), since=now)
+            self._members[name] = self._coming[name] = member
+            self._num_created += 1
+
+    def _note_readiness(self, now: float) -> None:
+        if len(self._members) > len(self._coming) or self._size <= 0:
+            self._ready_at = now
+        elif now - self._ready_at > self._deadline_seconds:
+            last = f", the last fault: {self._streak.reason}" if self._streak.reason else ""
+            self.failure = f"none has been ready for {self._deadline_seconds:.0f} s{last}"
+
     def _call(self, name: str, method: Any) -> None:
         member = self._members[name]
         call = member.call = method.remote()
@@ -159,49 +205,51 @@ class ActorPool:
         try:
             reply = future.result()
         except RayTaskError as error:
-            self._drop(name, _last_line(error))
+            self._fault(name, _last_line(error))
         except ActorDiedError as error:
             # Ray does not bring it back: it was never made, or was ended on purpose.
-            self._drop(name, _last_line(error))
+            self._fault(name, _last_line(error), is_final=True)
         except RayError as error:
-            self._note_death(name, error)
+            if member.state == "loading":
+                self._fault(name, "it died while loading", detail=_last_line(error))
+            else:
+                self._reach(member, _PING_PAUSE_SECONDS)
         else:
             self._advance(name, reply)
 
     def _advance(self, name: str, reply: Any) -> None:
         member = self._members[name]
         if member.state == "loading":
-            member.state, member.facts, member.num_loading_deaths = "ready", reply, 0
+            member.state, member.facts, member.num_faults = "ready", reply, 0
+            self._has_loaded = True
             del self._coming[name]
             self._on_ready(name)
-        elif member.facts is not None and reply == member.facts.pid:
+        elif member.facts is not None and reply == (member.facts.node, member.facts.pid):
             # It lived on while we could not reach it, with work that we have given up.
             ray.kill(member.handle, no_restart=False)
-            member.ping_at = self._clock() + _PING_PAUSE_SECONDS
+            self._reach(member, _PING_PAUSE_SECONDS)
         else:
-            member.state = "loading"
+            member.state, member.since = "loading", self._clock()
             self._call(name, member.handle.load)
 
-    def _note_death(self, name: str, error: Exception) -> None:
-        member = self._members[name]
-        if member.state == "loading":
-            member.num_loading_deaths += 1
-            if member.num_loading_deaths >= MAX_LOADING_DEATHS:
-                self._drop(name, f"died {MAX_LOADING_DEATHS} times while loading: {error}")
-                return
-        member.state = "reaching"
-        member.ping_at = self._clock() + _PING_PAUSE_SECONDS
+    def _reach(self, member: _Member, pause: float) -> None:
+        member.state, member.ping_at = "reaching", self._clock() + pause
 
-    def _give_up_waiting(self, name: str) -> None:
-        """While others work a machine may yet come; where nobody does, this is the end."""
-        if self.ready():
+    def _fault(self, name: str, reason: str, *, detail: str = "", is_final: bool = False) -> None:
+        """An actor could not be loaded, with a `detail` that differs from one time to the next;
+        after a final fault its handle is of no use."""
+        now, member = self._clock(), self._members[name]
+        said = " ".join((f"{reason}: {detail}" if detail else reason).split())
+        member.num_faults += 1
+        self._streak.note(reason, began=member.since, now=now)
+        if not self._has_loaded and self._streak.length >= MAX_FAULTS:
+            self.failure = said
+        elif is_final or member.num_faults >= MAX_FAULTS:
+            self.complaints.append(said)
+            self._create_at = now + FAULT_PAUSE_SECONDS
             self.replace(name)
         else:
-            self._drop(name, f"no answer for {self._deadline_seconds:.0f} s")
-
-    def _drop(self, name: str, reason: str) -> None:
-        self.complaints.append(" ".join(reason.split()))
-        self.retire(name)
+            self._reach(member, FAULT_PAUSE_SECONDS)
 
 
 def _last_line(error: Exception) -> str:

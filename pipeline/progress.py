@@ -20,8 +20,9 @@ _PROMPT_LENGTH = 40
 class Snapshot:
     """How far a run is. `total` = `done` + `quarantined` + what is left, of this run's plan.
 
-    `fractions` maps the prompts of running scenes to the part of their optimisation that is done;
-    `elapsed` counts seconds since the first order.
+    `fractions` maps the asset ids of running scenes to the part of their optimisation that is done,
+    `prompts` those of the first `MAX_SCENE_BARS` to what is asked for; `elapsed` counts seconds
+    since the first order.
     """
 
     total: int
@@ -32,6 +33,7 @@ class Snapshot:
     elapsed: float = 0.0
     steps_per_second: float = 0.0
     fractions: Mapping[str, float] = field(default_factory=dict)
+    prompts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def finished(self) -> float:
@@ -119,13 +121,13 @@ class BarDisplay:
             note=describe(snapshot),
         )
         shown = dict(list(snapshot.fractions.items())[:MAX_SCENE_BARS])
-        for prompt in [p for p in self._scenes if p not in shown]:
-            self._progress.remove_task(self._scenes.pop(prompt))
-        for prompt, fraction in shown.items():
-            if prompt not in self._scenes:
-                name = "  " + shorten(prompt)
-                self._scenes[prompt] = self._progress.add_task(name, total=1.0, note="")
-            self._progress.update(self._scenes[prompt], completed=fraction)
+        for asset_id in [a for a in self._scenes if a not in shown]:
+            self._progress.remove_task(self._scenes.pop(asset_id))
+        for asset_id, fraction in shown.items():
+            if asset_id not in self._scenes:
+                name = "  " + shorten(snapshot.prompts[asset_id])
+                self._scenes[asset_id] = self._progress.add_task(name, total=1.0, note="")
+            self._progress.update(self._scenes[asset_id], completed=fraction)
 
     def close(self) -> None:
         for task in self._scenes.values():

@@ -24,10 +24,10 @@ class Published:
 
 
 class StageError(Exception):
-    """An error in one stage of one scene's way out; `kind` is a key of `retry.TABLE`."""
+    """What went wrong in one stage of one attempt; `kind` is a key of `retry.TABLE`."""
 
-    def __init__(self, kind: str, error: Exception) -> None:
-        super().__init__(f"{type(error).__name__}: {error}")
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
         self.kind = kind
 
 
@@ -52,7 +52,7 @@ class Publisher:
         try:
             table_bytes, mesh_status = self._export(attempt, finished)
         except Exception as error:
-            raise StageError(retry.classify(error, stage="export"), error) from error
+            raise StageError(retry.classify(error, stage="export"), described(error)) from error
         exported = time.monotonic()
         result = self._commit(attempt.task.asset_id, table_bytes)
         return Published(
@@ -83,7 +83,12 @@ class Publisher:
         try:
             return persist(lambda: self._store.commit(asset_id, table_bytes), self._store_delays)
         except Exception as error:
-            raise StageError(retry.classify(error, stage="store"), error) from error
+            raise StageError(retry.classify(error, stage="store"), described(error)) from error
+
+
+def described(error: Exception) -> str:
+    """An error by its type and its words."""
+    return f"{type(error).__name__}: {error}"
 
 
 def _metadata(attempt: Attempt) -> dict[str, str]:

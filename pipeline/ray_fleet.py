@@ -9,11 +9,14 @@ What becomes of an actor that does not answer for an order:
 
 A process that died is back within seconds on the same machine; that a machine is gone is known to
 Ray only after a quarter of a minute.
+
+Nobody is judged unheard: all that has arrived is taken in before, and the time in which the
+driver's own loop stood still counts for no one's silence.
 """
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -39,6 +42,8 @@ _SETTLING_SECONDS = 10.0
 """How long the other answers of a dead actor may take to fail as well."""
 _LEAVING_SECONDS = 30.0
 """How long an actor on a machine that drains may take to answer for what it holds."""
+_AWAY_SECONDS = 5.0
+"""A pause between two turns of the driver's loop that is its own fault."""
 
 
 class Machines(Protocol):
@@ -59,6 +64,9 @@ class _Crew:
     leaving_since: float | None = None
     num_failed: int = 0
     """Orders that failed with the actor."""
+    unsaved_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Of the last glance."""
+    glanced: float = 0.0
 
     def is_silent(self, now: float) -> bool:
         """Whether the actor is out of reach, and all that it had answered before has arrived."""
@@ -73,6 +81,21 @@ class _Crew:
             return False
         has_settled = self.num_failed == len(self.orders)
         return has_settled or now - self.leaving_since > _LEAVING_SECONDS
+
+    def excuse(self, seconds: float) -> None:
+        """Nobody listened for so long."""
+        for name in ("glance_asked", "silent_since", "leaving_since"):
+            if (since := getattr(self, name)) is not None:
+                setattr(self, name, since + seconds)
+
+    def lost_seconds(self, now: float) -> dict[str, float]:
+        """Device time, by asset id, of what it holds and has no checkpoint of: at the last glance,
+        and an equal part of the time since, until it fell silent. What had not begun, had none."""
+        begun = {a: seconds for a, seconds in self.unsaved_seconds.items() if seconds}
+        held = {order.attempt.task.asset_id for order in self.orders.values()}
+        until = now if self.silent_since is None else self.silent_since
+        each = max(0.0, until - self.glanced) / max(1, len(begun))
+        return {a: seconds + each for a, seconds in begun.items() if a in held}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +124,11 @@ class RayFleet:
         self._pool = ActorPool(create, self._inbox, size=size, on_ready=self._join, clock=clock)
         self._crews: dict[str, _Crew] = {}
         self._events: list[Event] = []
-        self._glances: deque[tuple[float, str]] = deque()
+        self._glances: deque[tuple[float, str, _Crew]] = deque()
+        """When to ask whom; an actor that has joined again since has another crew."""
+        self._turned = clock()
         self._next_tending = 0.0
         self._next_nodes = 0.0
-        self._num_complaints = 0
         self._is_leaving = False
 
     @property
@@ -122,10 +146,17 @@ class RayFleet:
 
     def events(self, timeout: float) -> Sequence[Event]:
         """See `Fleet`."""
+        self._excuse()
+        self._inbox.deliver(0.0)
         self._tend()
         self._inbox.deliver(0.0 if self._events else min(timeout, _TEND_SECONDS))
         events, self._events = self._events, []
         return events
+
+    def replace(self, actor: str) -> None:
+        """See `Fleet`. One that is lost, or silent, or leaving, is a new one soon in any case."""
+        if self._pool.is_ready(actor):
+            self._ask_to_leave(actor)
 
     def release(self, actor: str) -> None:
         """See `Fleet`."""
@@ -149,6 +180,15 @@ class RayFleet:
         self._pool.close()
         self._crews.clear()
 
+    def _excuse(self) -> None:
+        """The loop may have stood still: a slow store, a machine that was out of breath."""
+        now = self._clock()
+        away, self._turned = now - self._turned, now
+        if away > _AWAY_SECONDS:
+            self._pool.excuse(away)
+            for crew in self._crews.values():
+                crew.excuse(away)
+
     def _tend(self) -> None:
         now = self._clock()
         if now < self._next_tending:
@@ -168,8 +208,8 @@ class RayFleet:
         if actor in self._crews:
             # It is back before the verdict.
             self._lose(actor, self._verdict(self._crews[actor], self._machines.alive()))
-        self._crews[actor] = _Crew(node=self._pool.node(actor))
-        self._glances.append((self._clock() + _GLANCE_SECONDS, actor))
+        crew = self._crews[actor] = _Crew(node=self._pool.node(actor))
+        self._glances.append((self._clock() + _GLANCE_SECONDS, actor, crew))
         self._events.append(Joined(actor=actor))
 
     def _answer(self, actor: str, crew: _Crew, order: _Order, future: "Future[Any]") -> None:
@@ -177,17 +217,34 @@ class RayFleet:
             # Lost meanwhile, with all its orders; what it still says comes too late.
             return
         error = future.exception()
-        if _is_loss(error):
+        if _is_loss(error) and not isinstance(error, NotLoaded):
             crew.num_failed += 1
             self._fall_silent(actor, crew)
             return
+        outcome: Outcome = future.result() if error is None else self._failed(crew, order, error)
         del crew.orders[order.attempt.attempt_id]
-        outcome: Outcome = (
-            future.result()
-            if error is None
-            else _internal(order.attempt, error, seconds=self._clock() - order.ordered)
-        )
         self._events.append(Settled(actor=actor, attempt=order.attempt, outcome=outcome))
+        if isinstance(error, NotLoaded):
+            self._fall_silent(actor, crew)
+
+    def _failed(self, crew: _Crew, order: _Order, error: BaseException) -> Outcome:
+        """The outcome of a call that raised where it should have answered. A process that has
+        loaded nothing has not begun either, which nobody is charged for; nor for what Ray refuses
+        the actor itself."""
+        attempt, now = order.attempt, self._clock()
+        kind, message = "internal", str(error).strip().splitlines()[-1]
+        if isinstance(error, NotLoaded):
+            kind, message = "preempted", "its process had been started again"
+        elif isinstance(getattr(error, "cause", None), RayError):
+            kind = "preempted"
+        return Outcome(
+            asset_id=attempt.task.asset_id,
+            attempt_id=attempt.attempt_id,
+            status="failed",
+            error_kind=kind,
+            message=message,
+            gpu_seconds=crew.lost_seconds(now).get(attempt.task.asset_id, 0.0),
+        )
 
     def _fall_silent(self, actor: str, crew: _Crew) -> None:
         if crew.silent_since is not None:
@@ -217,13 +274,12 @@ class RayFleet:
 
     def _lose(self, actor: str, cause: Cause) -> None:
         crew = self._crews.pop(actor)
-        longest = min((order.ordered for order in crew.orders.values()), default=self._clock())
         self._events.append(
             Lost(
                 actor=actor,
                 cause=cause,
                 message=self._message(cause),
-                gpu_seconds=(self._clock() - longest) / max(1, len(crew.orders)),
+                gpu_seconds=crew.lost_seconds(self._clock()),
             )
         )
 
@@ -254,11 +310,10 @@ class RayFleet:
     def _ask_for_glances(self, now: float) -> None:
         pause = max(_GLANCE_SECONDS, len(self._crews) / _GLANCES_A_SECOND)
         while self._glances and self._glances[0][0] <= now:
-            _, actor = self._glances.popleft()
-            crew = self._crews.get(actor)
-            if crew is None or not self._pool.is_ready(actor):
+            _, actor, crew = self._glances.popleft()
+            if self._crews.get(actor) is not crew or not self._pool.is_ready(actor):
                 continue
-            self._glances.append((now + pause, actor))
+            self._glances.append((now + pause, actor, crew))
             if crew.glance_asked is None:
                 self._ask_for_glance(actor, crew, now)
             elif now - crew.glance_asked > self._hang_seconds:
@@ -277,6 +332,7 @@ class RayFleet:
             self._fall_silent(actor, crew)
             return
         glance: Glance = future.result()
+        crew.unsaved_seconds, crew.glanced = glance.unsaved_seconds, self._clock()
         self._events.append(Glimpsed(actor=actor, glance=glance))
         if glance.stuck_seconds > self._hang_seconds:
             self._restart(actor)
@@ -287,11 +343,11 @@ class RayFleet:
         self._pool.restart(actor)
 
     def _pass_on_complaints(self) -> None:
-        for complaint in self._pool.complaints[self._num_complaints :]:
-            self._events.append(Said(text=f"an actor was given up: {complaint}"))
-        self._num_complaints = len(self._pool.complaints)
-        if self._pool.is_spent and not self._is_leaving:
-            raise RunError(f"no actor is left to work: {self._pool.complaints[-1]}")
+        for complaint in self._pool.complaints:
+            self._events.append(Said(text=f"an actor was replaced: {complaint}"))
+        self._pool.complaints.clear()
+        if self._pool.failure is not None and not self._is_leaving:
+            raise RunError(f"no actor can work: {self._pool.failure}")
 
 
 def _is_loss(error: BaseException | None) -> bool:
@@ -305,16 +361,3 @@ def _is_loss(error: BaseException | None) -> bool:
 def _ignore(future: "Future[Any]") -> None:
     """Takes note of an answer that nobody needs."""
     future.exception()
-
-
-def _internal(attempt: Attempt, error: BaseException, *, seconds: float) -> Outcome:
-    """The outcome of a call that raised where it should have answered."""
-    return Outcome(
-        asset_id=attempt.task.asset_id,
-        attempt_id=attempt.attempt_id,
-        status="failed",
-        error_kind="internal",
-        message=str(error).strip().splitlines()[-1],
-        gpu_seconds=seconds,
-        wall_seconds=seconds,
-    )

@@ -11,6 +11,10 @@ from pipeline.job import Job
 from pipeline.ledger import Ledger
 from pipeline.schedule import Schedule
 
+_TEXTS_SECONDS = 600.0
+"""How long an attempt waits for its texts, at most; always less than what counts as hanging, so
+that a slow text encoder is not taken for a hung actor."""
+
 
 @dataclass(frozen=True)
 class Factories:
@@ -78,6 +82,7 @@ def _spec(
     job: Job, cluster: Cluster, factories: Factories, recipe: str, *, use_gpu: bool
 ) -> EngineSpec:
     chosen, minutes = job.choice.recipes[recipe], job.settings.checkpoint_minutes
+    hang_seconds = 60 * job.settings.hang_minutes
     return EngineSpec(
         recipe=chosen.to_dict(),
         guidance=job.weights.guidance,
@@ -86,4 +91,5 @@ def _spec(
         num_threads=cluster.threads(use_gpu=use_gpu),
         has_text_encoder=factories.texts is None,
         checkpoint_seconds=60 * minutes if minutes else None,
+        texts_seconds=min(_TEXTS_SECONDS, hang_seconds / 2),
     )

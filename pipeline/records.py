@@ -45,7 +45,7 @@ class Rejection:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A prompt with everything that decides its asset; `asset_id` comes from `plan.asset_id`."""
+    """A prompt with everything that decides its asset, whose name is `asset_names.asset_id`."""
 
     asset_id: str
     prompt: Prompt
@@ -80,8 +80,8 @@ class Outcome:
     """What an actor reports of one attempt: about 1 KB, never a picture.
 
     `gpu_seconds` of a failure is device time that is lost: no checkpoint keeps it. That of an asset
-    is all that was spent on it, what earlier attempts had kept included. `saved_gpu_seconds` is
-    what the checkpoint of a preempted attempt keeps.
+    is all that was spent on it, what earlier attempts had kept included. `num_resumed_steps` are
+    those that lay behind its checkpoint.
     """
 
     asset_id: str
@@ -90,17 +90,10 @@ class Outcome:
     error_kind: str | None = None
     message: str | None = None
     gpu_seconds: float = 0.0
-    saved_gpu_seconds: float = 0.0
     num_resumed_steps: int = 0
-    wall_seconds: float = 0.0
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     bytes_written: int = 0
-    losses: Mapping[str, float] = field(default_factory=dict)
     mesh_status: str | None = None
-    iterations: int = 0
-    node: str = ""
-    device: str = ""
-    peak_memory_bytes: int = 0
 
 
 class Document:

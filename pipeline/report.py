@@ -173,7 +173,7 @@ def _retry(url: str) -> str:
 
 
 def interrupted(job: Job, totals: Totals) -> str:
-    """What is said after Ctrl-C or SIGTERM; an actor's last commit may not have been heard of."""
+    """What is said after a signal; an actor's last commit may not have been heard of."""
     return (
         f"interrupted: at least {totals.num_done} of {len(job.plan.tasks)} assets are committed to "
         f"{job.store.url}; the same command goes on from there"

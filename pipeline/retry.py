@@ -17,8 +17,8 @@ Change = Literal["same", "new_seed", "alone", "frugal"]
 MAX_CHARGED = 4
 """Charged failures of any kinds after which a prompt is given up."""
 
-_WITHOUT_LIMIT = 1000
-"""Retries where the fault is the machine's: nothing is ever given up for that."""
+MOST_IN_COMPANY = 5
+"""Machines that may go away under a prompt before it is made alone: it may be what takes them."""
 
 STORE_DELAYS_SECONDS = (0.5, 2.0, 8.0)
 """Pauses between the attempts of an actor to write one finished asset."""
@@ -28,11 +28,16 @@ _MEMORY_SIGNS = ("outofmemory", "out of memory", "can't allocate memory")
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """How often one kind of failure is tried again, with which change, and whether it counts."""
+    """How often one kind of failure is tried again, with which change, and whether it counts.
 
-    retries: int
+    `retries` is None where nothing is ever given up for it. `elsewhere`: the actor may be at fault,
+    so that the next attempt is made by another one if there is one.
+    """
+
+    retries: int | None
     change: Change
     charged: bool = True
+    elsewhere: bool = False
     meaning: str
 
 
@@ -41,33 +46,60 @@ TABLE: dict[str, Policy] = {
     "empty": Policy(retries=2, change="new_seed", meaning="nothing opaque is left in the scene"),
     "saturated": Policy(retries=2, change="new_seed", meaning="density fills the whole scene"),
     "out_of_memory": Policy(
-        retries=1, change="frugal", meaning="the device's memory was exhausted by this one alone"
+        retries=1,
+        change="frugal",
+        elsewhere=True,
+        meaning="the device's memory was exhausted by this one alone",
     ),
     "gang_out_of_memory": Policy(
-        retries=_WITHOUT_LIMIT,
+        retries=None,
         change="same",
         charged=False,
         meaning="the device's memory was exhausted by a gang, which was made smaller",
     ),
-    "export": Policy(retries=1, change="new_seed", meaning="views or mesh could not be made"),
-    "store": Policy(retries=2, change="same", meaning="the output refused the finished asset"),
-    "internal": Policy(retries=1, change="alone", meaning="an error that no other kind names"),
+    "export": Policy(
+        retries=1, change="new_seed", elsewhere=True, meaning="views or mesh could not be made"
+    ),
+    "store": Policy(
+        retries=2, change="same", elsewhere=True, meaning="the output refused the finished asset"
+    ),
+    "encode": Policy(
+        retries=None,
+        change="same",
+        charged=False,
+        meaning="its texts could not be had from the text encoder, or not by way of the output",
+    ),
+    "internal": Policy(
+        retries=1, change="alone", elsewhere=True, meaning="an error that no other kind names"
+    ),
     "suspect": Policy(
-        retries=3, change="alone", charged=False, meaning="its gang died while others were in it"
+        retries=3,
+        change="alone",
+        charged=False,
+        elsewhere=True,
+        meaning="its gang died while others were in it",
     ),
     "node_lost": Policy(
-        retries=_WITHOUT_LIMIT, change="same", charged=False, meaning="its machine went away"
+        retries=None, change="same", charged=False, meaning="its machine went away"
     ),
     "preempted": Policy(
-        retries=_WITHOUT_LIMIT,
+        retries=None,
         change="same",
         charged=False,
         meaning="its actor was asked to leave; a checkpoint keeps what it had, if one was written",
     ),
     "actor_died": Policy(
-        retries=1, change="alone", meaning="its actor's process died with nobody else in it"
+        retries=1,
+        change="alone",
+        elsewhere=True,
+        meaning="its actor's process died with nobody else in it",
     ),
-    "hung": Policy(retries=1, change="alone", meaning="its actor did not move, with nobody else"),
+    "hung": Policy(
+        retries=1,
+        change="alone",
+        elsewhere=True,
+        meaning="its actor did not move, with nobody else",
+    ),
 }
 
 
@@ -92,15 +124,24 @@ def decide(history: Sequence[str]) -> Decision:
     """What follows the last failure in `history`, the error kinds of one asset in order.
 
     Given up when its kind has been retried as often as its policy allows, or when the charged
-    failures together reach `MAX_CHARGED`.
+    failures together reach `MAX_CHARGED`. Who lost `MOST_IN_COMPANY` machines goes on alone.
     """
     assert history, "decide() is asked after a failure"
     kind = history[-1]
     rule = policy(kind)
     num_charged = sum(policy(past).charged for past in history)
-    if Counter(history)[kind] > rule.retries or num_charged >= MAX_CHARGED:
+    number = Counter(history)[kind]
+    is_spent = rule.retries is not None and number > rule.retries
+    if is_spent or num_charged >= MAX_CHARGED:
         return Decision(change=None)
+    if kind == "node_lost" and number >= MOST_IN_COMPANY:
+        return Decision(change="alone")
     return Decision(change=rule.change)
+
+
+def changes(history: Sequence[str]) -> list[Change | None]:
+    """What followed each failure in `history`."""
+    return [decide(history[: number + 1]).change for number in range(len(history))]
 
 
 def classify(error: Exception, *, stage: Literal["gang", "export", "store"] = "gang") -> str:

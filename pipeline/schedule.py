@@ -7,9 +7,13 @@ Every task is in exactly one place:
        └───────────┤
     suspects ◀─────┘                                  will run alone: nothing else in its gang
 
-An actor that is empty serves suspects first. While suspects wait and no actor is serving one, the
-least loaded actor gets nothing new, so that it becomes empty. Hence a prompt that kills its actor
-delays its neighbours once and then dies by itself.
+An actor that is empty serves suspects first. While suspects wait, a few actors serve them, one for
+each fifty; as long as fewer do, the least loaded get nothing new, so that they become empty. Hence
+a prompt that kills its actor delays its neighbours once and then dies by itself.
+
+What an actor may be at fault for is tried again elsewhere: not on an actor that failed it before,
+and on one whose last attempt succeeded, if there is one, else on one of which nothing is known yet.
+An actor that fails all it is given, and so is always the least loaded, gets only what is new.
 
 Among the waiting, what infrastructure took away goes first, because its checkpoint waits; then
 tasks never tried; then charged failures, because what caused them may have passed until then.
@@ -21,7 +25,7 @@ a settlement cost the same with a thousand actors as with one.
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -33,6 +37,10 @@ if TYPE_CHECKING:
 
 LOOKAHEAD = 1
 """Tasks an actor holds beyond its slots, so that a free slot needs no word from the driver."""
+ACTORS_FOR_A_SUSPECT = 50
+"""Of so many actors one may be kept for suspects."""
+_PROVEN, _NEW, _DOUBTFUL = range(3)
+"""The last answer of an actor: an asset, none yet, a failure that may be its fault."""
 _ALONE = frozenset({"alone", "frugal"})
 """Changes after which a task has a gang for itself."""
 
@@ -102,7 +110,8 @@ class Schedule:
         self._held: dict[str, dict[str, Attempt]] = {}
         self._num_running = 0
         self._joined: set[str] = set()
-        self._sharing = _Ranking(self._most)
+        self._trust: dict[str, int] = {}
+        self._ranks = tuple(_Ranking(self._most) for _ in (_PROVEN, _NEW, _DOUBTFUL))
         self._alone: set[str] = set()
 
     @property
@@ -136,7 +145,7 @@ class Schedule:
 
     def idle(self) -> list[str]:
         """Actors that have joined and hold nothing."""
-        return list(self._sharing.with_load(0))
+        return [actor for rank in self._ranks for actor in rank.with_load(0)]
 
     def join(self, actor: str) -> None:
         """The actor can be sent tasks."""
@@ -154,29 +163,33 @@ class Schedule:
         `num_coming` counts actors that will join soon; the last tasks are shared with them.
         """
         self._draw()
-        actors = self._sharing.ascending()
-        actor = next(actors, None)
-        if self._suspects and actor is not None:
-            if not self.load(actor):
+        kept: Set[str] = frozenset()
+        if self._suspects:
+            actor = next(self._able(self._suspects[0]), None)
+            if actor is not None and not self.load(actor):
                 return self._send(actor, self._suspects.popleft())
-            if not self._alone:
-                actor = next(actors, None)
-        queue = self._first or self._fresh or self._last
-        if actor is None or not queue or self.load(actor) >= self._window(num_coming):
-            return None
-        return self._send(actor, queue.popleft())
+            kept = self._kept()
+        for queue in filter(None, (self._first, self._fresh, self._last)):
+            actor = next((each for each in self._able(queue[0]) if each not in kept), None)
+            if actor is not None and self.load(actor) < self._window(num_coming):
+                return self._send(actor, queue.popleft())
+        return None
 
     def settle(self, actor: str, outcome: Outcome) -> Failed | None:
         """Takes an actor's report. None: the asset is committed; else what follows."""
         self._unrank(actor)
         attempt = self._held[actor].pop(outcome.asset_id)
         self._num_running -= 1
+        if outcome.status != "failed":
+            self._trust[actor] = _PROVEN
+        elif retry.policy(outcome.error_kind or "").elsewhere:
+            self._trust[actor] = _DOUBTFUL
         self._rank(actor)
         if outcome.status != "failed":
             del self._work[outcome.asset_id]
             return None
         assert outcome.error_kind is not None, "a failed outcome names its kind"
-        return self._fail(attempt, outcome.error_kind, outcome.message or "")
+        return self._fail(actor, attempt, outcome.error_kind, outcome.message or "")
 
     def lose(self, actor: str, message: str, *, cause: "Cause") -> list[Failed]:
         """Takes note that an actor is gone with all that it held; it may join again later.
@@ -187,17 +200,27 @@ class Schedule:
         self.part(actor)
         held = list(self._held.pop(actor, {}).values())
         self._num_running -= len(held)
+        self._trust[actor] = _NEW if cause == "node" else _DOUBTFUL
         if cause == "node":
             kind = "node_lost"
         elif len(held) > 1:
             kind = "suspect"
         else:
             kind = "hung" if cause == "hung" else "actor_died"
-        return [self._fail(attempt, kind, message) for attempt in held]
+        return [self._fail(actor, attempt, kind, message) for attempt in held]
 
-    def _fail(self, attempt: Attempt, kind: str, message: str) -> Failed:
+    def forgive(self, actor: str, asset_ids: Iterable[str]) -> None:
+        """What the actor failed of these tasks was its own fault, and counts no longer."""
+        for work in filter(None, map(self._work.get, asset_ids)):
+            work.forgive(actor)
+        cleared = [work for work in self._suspects if not work.alone]
+        if cleared:
+            self._suspects = deque(work for work in self._suspects if work.alone)
+            self._first.extend(cleared)
+
+    def _fail(self, actor: str, attempt: Attempt, kind: str, message: str) -> Failed:
         work = self._work[attempt.task.asset_id]
-        decision = work.fail(kind)
+        decision = work.fail(kind, actor)
         if decision.gives_up:
             del self._work[attempt.task.asset_id]
         elif work.alone:
@@ -234,14 +257,36 @@ class Schedule:
         if actor not in self._joined:
             return
         held = self._held.get(actor, {})
+        rank = self._rank_of(actor)
+        rank.members.add(actor)
         if any(attempt.alone for attempt in held.values()):
             self._alone.add(actor)
         else:
-            self._sharing.add(actor, len(held))
+            rank.add(actor, len(held))
 
     def _unrank(self, actor: str) -> None:
-        self._sharing.discard(actor, self.load(actor))
+        rank = self._rank_of(actor)
+        rank.members.discard(actor)
+        rank.discard(actor, self.load(actor))
         self._alone.discard(actor)
+
+    def _rank_of(self, actor: str) -> "_Ranking":
+        return self._ranks[self._trust.get(actor, _NEW)]
+
+    def _able(self, work: "_Work") -> Iterator[str]:
+        """Actors that may be sent a task, the least loaded first; see the head of this file."""
+        if work.avoided:
+            for rank in self._ranks:
+                if len(rank.members) > len(rank.members & work.avoided):
+                    return (actor for actor in rank.ascending() if actor not in work.avoided)
+        loads = range(self._most + 1)
+        return (actor for load in loads for rank in self._ranks for actor in rank.with_load(load))
+
+    def _kept(self) -> Set[str]:
+        """Actors that get nothing new, so that they become empty for the suspects."""
+        most = max(1, len(self._joined) // ACTORS_FOR_A_SUSPECT) - len(self._alone)
+        number = max(0, min(most, len(self._suspects)))
+        return set(itertools.islice(self._able(self._suspects[0]), number))
 
     def _window(self, num_coming: int) -> int:
         """Tasks an actor may hold: its slots and a little more, but no more than its share."""
@@ -251,9 +296,11 @@ class Schedule:
 
 
 class _Ranking:
-    """Actors by load; of equals, the one that has had its load longest comes first."""
+    """Actors by load; of equals, the one that has had its load longest comes first. `members` are
+    also those that serve a suspect, and so have no place among the others."""
 
     def __init__(self, most: int) -> None:
+        self.members: set[str] = set()
         self._by_load: list[dict[str, None]] = [{} for _ in range(most + 1)]
 
     def add(self, actor: str, load: int) -> None:
@@ -275,7 +322,10 @@ class _Work:
     """The story so far of a task that was drawn and is not over."""
 
     task: Task
-    history: list[str]
+    history: list[tuple[str, str | None]]
+    """The kinds of its failures, each with the actor; None for those of earlier runs."""
+    avoided: set[str] = field(default_factory=set)
+    """Actors that failed it, perhaps by their own fault."""
     num_reseeds: int
     alone: bool
     is_frugal: bool
@@ -294,21 +344,30 @@ class _Work:
             is_frugal=self.is_frugal,
         )
 
-    def fail(self, kind: str) -> retry.Decision:
-        self.history.append(kind)
-        decision = retry.decide(self.history)
+    def fail(self, kind: str, actor: str) -> retry.Decision:
+        self.history.append((kind, actor))
+        if retry.policy(kind).elsewhere:
+            self.avoided.add(actor)
+        decision = retry.decide([kind for kind, _ in self.history])
         self.num_reseeds += decision.change == "new_seed"
         self.alone |= decision.change in _ALONE
         self.is_frugal |= decision.change == "frugal"
         self.may_resume = decision.change != "new_seed"
         return decision
 
+    def forgive(self, actor: str) -> None:
+        """Forgets what the actor failed; its seed stays what it is."""
+        self.history = [(kind, by) for kind, by in self.history if by != actor]
+        changes = retry.changes([kind for kind, _ in self.history])
+        self.alone = not _ALONE.isdisjoint(changes)
+        self.is_frugal = "frugal" in changes
+
 
 def _revive(task: Task, history: Sequence[str], *, may_resume: bool) -> _Work:
-    changes = [retry.policy(kind).change for kind in history]
+    changes = retry.changes(history)
     return _Work(
         task=task,
-        history=list(history),
+        history=[(kind, None) for kind in history],
         num_reseeds=changes.count("new_seed"),
         alone=not _ALONE.isdisjoint(changes),
         is_frugal="frugal" in changes,

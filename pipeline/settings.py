@@ -32,7 +32,8 @@ class RunSettings:
     hang_minutes: float = 15.0
     """Replace an actor that has work and has not moved for so long."""
     share: bool = False
-    """Work beside another run on the same output, which does no harm."""
+    """Work beside another run on the same output. What both make is kept once, and the other's work
+    is wasted: give each run its own part of the manifest."""
     metrics_port: int = 9464
     """Port of the Prometheus metrics; 0: any free one."""
 

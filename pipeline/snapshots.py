@@ -27,10 +27,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.asset_names import SHARDS
 from pipeline.damage import is_damage
 from pipeline.errors import InvalidStore
 from pipeline.objects import Objects
-from pipeline.plan import SHARDS
 from pipeline.records import now
 
 DIRECTORY = "_snapshots"
@@ -48,11 +48,13 @@ _INDEX = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class PackedFile:
-    """A file of many assets; `name` is relative to the dataset."""
+    """A file of many assets; `name` is relative to the dataset, `sha256` the digest of its bytes in
+    hex."""
 
     name: str
     rows: int
     bytes: int
+    sha256: str
 
     @property
     def directory(self) -> str:
@@ -185,7 +187,12 @@ class Snapshots:
 
     def newest(self) -> Snapshot | None:
         """The newest snapshot; one listing, and one read if it is new. InvalidStore if damaged."""
-        self._looked = time.monotonic()
+        began = time.monotonic()
+        found = self._look()
+        self._looked = began  # a look that failed says nothing of what is packed
+        return found
+
+    def _look(self) -> Snapshot | None:
         while numbers := self.numbers():
             known = self._newest
             if known is not None and known.number == numbers[-1]:
@@ -205,7 +212,7 @@ class Snapshots:
             document = json.loads(data)
             files = tuple(PackedFile(**file) for file in document.pop("files"))
             found = Snapshot(**document, files=files)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise self._damaged(snapshot_name(number), error) from error
         return found
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline.failures import given_up
 from pipeline.records import Failure, RunStart, RunSummary
 from pipeline.store import Store
 
@@ -32,8 +33,8 @@ class Status:
 def summarise(store: Store) -> Status:
     """Read the counts; writes nothing and needs no running job."""
     failures = list(store.failures())
-    given_up = {x.asset_id for x in failures if x.quarantined}
-    num_committed, num_bytes = _count(store, given_up)
+    hopeless = set(given_up(failures))
+    num_committed, num_bytes = _count(store, hopeless)
     runs = store.runs()
     run = runs[-1] if runs else None
     summary = store.read_summary(run.run_id) if run else None
@@ -41,7 +42,7 @@ def summarise(store: Store) -> Status:
         url=store.url,
         num_committed=num_committed,
         num_bytes=num_bytes,
-        num_quarantined=len(given_up),
+        num_quarantined=len(hopeless),
         failures=dict(Counter(x.error_kind for x in failures).most_common()),
         num_runs=len(runs),
         num_rejected=run.num_rejected if run else 0,
@@ -68,8 +69,8 @@ def render(status: Status) -> str:
     return "\n".join(lines)
 
 
-def _count(store: Store, given_up: set[str]) -> tuple[int, int]:
-    """Number and bytes of the assets, shard by shard; those made later leave `given_up`.
+def _count(store: Store, hopeless: set[str]) -> tuple[int, int]:
+    """Number and bytes of the assets, shard by shard; those made later leave `hopeless`.
 
     A packed asset counts with its share of the packed file, wherever else it lies.
     """
@@ -78,7 +79,7 @@ def _count(store: Store, given_up: set[str]) -> tuple[int, int]:
     for shard in store.shards():
         snapshot = shard.snapshot
         asset_ids = shard.asset_ids()
-        given_up -= asset_ids
+        hopeless -= asset_ids
         count += len(asset_ids)
         packed = set(shard.packed.asset_ids())
         num_bytes += sum(size for x, size in shard.loose.items() if x not in packed)
@@ -94,9 +95,9 @@ def _remaining(
     """
     if run is None or summary is not None:
         return summary.num_remaining if summary else None
-    given_up = {x.asset_id for x in failures if x.quarantined and x.created_at >= run.created_at}
+    since = given_up(x for x in failures if x.created_at >= run.created_at)
     done_before = run.num_committed_before + run.num_quarantined_before
-    done_since = num_assets - run.num_assets_before + len(given_up)
+    done_since = num_assets - run.num_assets_before + len(since)
     return max(0, run.num_prompts - done_before - done_since)
 
 

@@ -63,10 +63,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import documents, places, rejection_table
-from pipeline.assets import Assets, Shard, asset_name
+from pipeline.asset_names import asset_name
+from pipeline.assets import Assets, Shard
 from pipeline.errors import InvalidStore, UserError
 from pipeline.failures import Failures
-from pipeline.objects import Objects
+from pipeline.objects import Entry, Objects
 from pipeline.records import CommitResult, Failure, Rejection, RunStart, RunSummary
 from pipeline.seals import seal, unseal
 
@@ -120,13 +121,13 @@ class Store:
         Repeating a commit that had succeeded is "committed" again, packed or not: the attempt's own
         asset is recognised by its `attempt_id`. InvalidStore if what is there is unreadable.
         """
+        ours = pq.ParquetFile(pa.BufferReader(table_bytes)).read(_IDENTITY)
+        assert ours["asset_id"].to_pylist() == [asset_id], f"bytes of another asset: {asset_id}"
         winner = self.assets.read_packed(asset_id, _IDENTITY)
         if winner is None:
             if self._objects.create(asset_name(asset_id), table_bytes):
                 return "committed"
             (winner,) = self.assets.read([asset_id], _IDENTITY)
-        ours = pq.ParquetFile(pa.BufferReader(table_bytes)).read(_IDENTITY)
-        assert ours["asset_id"].to_pylist() == [asset_id], f"bytes of another asset: {asset_id}"
         return "committed" if winner["attempt_id"] == ours["attempt_id"] else "duplicate"
 
     def committed(self) -> set[str]:
@@ -245,11 +246,11 @@ class Store:
 
     def write_checkpoint(self, asset_id: str, data: bytes) -> None:
         """Keep an asset that is half made, in the place of an earlier checkpoint of it."""
-        self._objects.publish(_checkpoint_name(asset_id), seal(data))
+        self._objects.publish(checkpoint_name(asset_id), seal(data))
 
     def read_checkpoint(self, asset_id: str) -> bytes | None:
         """What was last written, None if there is nothing; a damaged one counts as none."""
-        name = _checkpoint_name(asset_id)
+        name = checkpoint_name(asset_id)
         data = self._objects.read(name)
         payload = unseal(data)
         if data is not None and payload is None:
@@ -258,12 +259,18 @@ class Store:
 
     def remove_checkpoint(self, asset_id: str) -> None:
         """Delete the checkpoint of an asset, if there is one."""
-        self._objects.remove(_checkpoint_name(asset_id))
+        self._objects.remove(checkpoint_name(asset_id))
 
     def checkpointed(self) -> set[str]:
         """The ids of assets that have a checkpoint: one listing."""
         found = map(_CHECKPOINT_FILE.fullmatch, self._objects.names("_checkpoints"))
         return {match[1] for match in found if match}
+
+    def checkpoints(self) -> dict[str, Entry]:
+        """The same with their sizes and ages; asks a local disk for each."""
+        found = self._objects.entries("_checkpoints").items()
+        matches = ((_CHECKPOINT_FILE.fullmatch(name), entry) for name, entry in found)
+        return {match[1]: entry for match, entry in matches if match}
 
     def write_embedding(self, name: str, data: bytes) -> None:
         """Keep the embedded texts of a prompt for the run."""
@@ -291,9 +298,10 @@ class Store:
         objects = self._objects.within(_OPENING_SECONDS)
         try:
             return any(map(objects.exists, (_SCHEMA_NAME, "_runs", "assets")))
-        except Exception as error:
+        except OSError as error:
             raise places.one_line(f"cannot read {self.url}", error) from error
 
 
-def _checkpoint_name(asset_id: str) -> str:
+def checkpoint_name(asset_id: str) -> str:
+    """Where a checkpoint lies, relative to its dataset."""
     return f"_checkpoints/{asset_id}.sealed"

@@ -5,9 +5,9 @@ checkpoints.
 
 An exception of one scene fails that scene. An exception of the gang fails all that are in it, as
 suspects if there are several, and the gang is built anew; if even that fails the process ends, and
-Ray starts another. A gang that runs out of memory is rebuilt with half its slots, for good: a gang
-computes all its slots, busy or not. An attempt that is to run alone, or frugally, gets a gang of
-one slot meanwhile. This file knows no ray.
+Ray starts another. A gang that runs out of memory, or cannot be built for want of it, is rebuilt
+with half its slots, for good: a gang computes all its slots, busy or not. An attempt that is to run
+alone, or frugally, gets a gang of one slot meanwhile. This file knows no ray.
 """
 
 import gc
@@ -16,17 +16,17 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline import retry
+from pipeline.assignments import Assignment, Assignments
 from pipeline.checkpointing import Checkpointing
 from pipeline.engine_port import Engine, Gang
 from pipeline.fleet import Glance
-from pipeline.jobs import Job, Jobs
-from pipeline.publisher import Publisher, StageError
+from pipeline.publisher import Publisher, StageError, described
 from pipeline.records import Outcome
 from pipeline.schedule import Attempt
 
@@ -35,6 +35,7 @@ Observe = Callable[[str, float], None]
 
 _LOG = logging.getLogger(__name__)
 _IDLE_SECONDS = 1.0
+_ANSWERING_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class _Shape:
 
 
 def _end_process() -> None:
+    # What was answered last is still on its way.
+    time.sleep(_ANSWERING_SECONDS)
     os._exit(70)
 
 
@@ -59,22 +62,21 @@ class Worker:
         publisher: Publisher,
         checkpointing: Checkpointing,
         *,
-        node: str = "",
         observe: Observe = lambda stage, seconds: None,
         on_broken: Callable[[], None] = _end_process,
     ) -> None:
+        """Raises MemoryError where the device has no room for one scene."""
         self._engine = engine
         self._publisher = publisher
         self._checkpointing = checkpointing
-        self._node = node
         self._observe = observe
         self._on_broken = on_broken
         self._num_slots = engine.num_slots
         self._shape = _Shape(self._num_slots)
         self._gang: Gang = self._new_gang()
-        self._jobs = Jobs()
-        self._waiting: deque[Job] = deque()
-        self._residents: dict[str, Job] = {}
+        self._assignments = Assignments()
+        self._waiting: deque[Assignment] = deque()
+        self._residents: dict[str, Assignment] = {}
         self._wake = threading.Condition()
         self._is_stopping = False
         self._leaves_until: float | None = None
@@ -92,27 +94,32 @@ class Worker:
         """Accepts an attempt, with its embedded texts where the engine does not embed them itself
         and the checkpoint to go on from if there is one; the future gets its Outcome when all is
         over."""
-        job = Job(attempt=attempt, text=text, checkpoint=checkpoint)
+        assignment = Assignment(attempt=attempt, text=text, checkpoint=checkpoint)
         with self._wake:
-            if not len(self._jobs):
+            if not len(self._assignments):
                 self._last_move = time.monotonic()
-            self._jobs.put(job)
+            self._assignments.put(assignment)
             is_leaving = self._leaves_until is not None
             if not is_leaving:
-                self._waiting.append(job)
+                self._waiting.append(assignment)
                 self._wake.notify()
         if is_leaving:
-            self._preempt(job)
-        return job.future
+            self._preempt(assignment)
+        return assignment.future
 
     def glance(self) -> Glance:
-        """Parts done, the rate of steps since the last glance, and for how long nothing moved."""
+        """Parts done, the rate of steps since the last glance, for how long nothing moved, and what
+        would be lost with the process."""
         (then, before), now = self._last_glance, (time.monotonic(), self._num_steps)
         self._last_glance = now
         return Glance(
             fractions=self._fractions,
             steps_per_second=(now[1] - before) / max(now[0] - then, 1e-9),
-            stuck_seconds=max(now[0] - self._last_move, 0.0) if len(self._jobs) else 0.0,
+            stuck_seconds=max(now[0] - self._last_move, 0.0) if len(self._assignments) else 0.0,
+            unsaved_seconds={
+                assignment.key: assignment.unsaved_seconds
+                for assignment in self._assignments.open()
+            },
         )
 
     def leave(self, deadline_seconds: float) -> None:
@@ -126,10 +133,12 @@ class Worker:
         with self._wake:
             self._leaves_until = deadline
             self._wake.notify()
-        wait([job.future for job in self._jobs.open()], timeout=deadline_seconds)
-        for job in self._jobs.open():
-            if not job.is_publishing:
-                self._preempt(job)
+        wait(
+            [assignment.future for assignment in self._assignments.open()], timeout=deadline_seconds
+        )
+        for assignment in self._assignments.open():
+            if not assignment.is_publishing:
+                self._preempt(assignment)
 
     def stop(self) -> None:
         """Ends all threads after the current step; what is not published stays unresolved."""
@@ -146,12 +155,9 @@ class Worker:
                 self._rebuild()
             failures = self._advance()
             if failures is not None:
-                # First, so that whoever hears of the failure finds an actor that works again.
-                self._rebuild()
-                for job, outcome in failures:
-                    self._jobs.answer(job, outcome)
-            elif (job := self._checkpointing.due(self._residents.values())) is not None:
-                self._checkpointing.save(self._gang, job)
+                self._rebuild(failures)
+            elif (assignment := self._checkpointing.due(self._residents.values())) is not None:
+                self._checkpointing.save(self._gang, assignment)
             self._last_move = time.monotonic()
         if not self._is_stopping:
             self._depart()
@@ -167,19 +173,26 @@ class Worker:
 
     def _depart(self) -> None:
         """Preempts all that the gang and its queue hold, each as soon as it is saved."""
-        while self._waiting:
-            self._preempt(self._waiting.popleft())
-        for job in self._residents.values():
+        self._preempt_waiting()
+        for assignment in self._residents.values():
             assert self._leaves_until is not None
             is_late = time.monotonic() >= self._leaves_until
-            written = None if is_late else self._checkpointing.save(self._gang, job)
+            written = None if is_late else self._checkpointing.save(self._gang, assignment)
             if written is None:
-                self._preempt(job)
+                self._preempt(assignment)
             else:
-                written.add_done_callback(lambda _, job=job: self._preempt(job))
+                written.add_done_callback(
+                    lambda _, assignment=assignment: self._preempt(assignment)
+                )
 
-    def _preempt(self, job: Job) -> None:
-        self._jobs.answer(job, self._failed(job, "preempted", "its actor had to leave"))
+    def _preempt_waiting(self) -> None:
+        while self._waiting:
+            self._preempt(self._waiting.popleft())
+
+    def _preempt(self, assignment: Assignment) -> None:
+        self._assignments.answer(
+            assignment, assignment.failure("preempted", "its actor had to leave")
+        )
 
     def _shape_for(self, attempt: Attempt) -> _Shape:
         is_single = attempt.alone or attempt.is_frugal
@@ -193,24 +206,48 @@ class Worker:
             and self._shape_for(self._waiting[0].attempt) != self._shape
         )
 
-    def _rebuild(self) -> None:
-        """Puts an empty gang in the place of the old one, whose memory goes first."""
+    def _rebuild(self, failures: "Sequence[tuple[Assignment, Outcome]]" = ()) -> None:
+        """Puts an empty gang in the place of the old one, whose memory goes first; then answers
+        what failed, so that whoever hears of it finds an actor that works again.
+
+        Without a new gang the process ends, and what waits goes to another one first.
+        """
         del self._gang
         gc.collect()
-        waiting = self._waiting
+        waiting, broken = self._waiting, None
         self._shape = self._shape_for(waiting[0].attempt) if waiting else _Shape(self._num_slots)
         try:
             self._gang = self._new_gang()
-        except Exception:
-            _LOG.exception("no new gang can be made: the process ends")
+        except Exception as error:
+            broken = error
+        for assignment, outcome in failures:
+            self._assignments.answer(assignment, outcome)
+        if broken is not None:
+            _LOG.error("no new gang can be made: the process ends", exc_info=broken)
+            self._preempt_waiting()
             self._on_broken()
 
     def _new_gang(self) -> Gang:
-        return self._engine.new_gang(
-            num_slots=self._shape.num_slots, is_frugal=self._shape.is_frugal
-        )
+        """An empty gang of the wanted shape, or of as many slots as there is memory for."""
+        while True:
+            shape = self._shape
+            try:
+                return self._engine.new_gang(num_slots=shape.num_slots, is_frugal=shape.is_frugal)
+            except Exception as error:
+                if retry.classify(error) != "out_of_memory":
+                    raise
+                if shape.num_slots == 1:
+                    words = f"{self._engine.device} has not the memory for one scene of this recipe"
+                    raise MemoryError(f"{words}: {error}") from error
+            self._shrink()
 
-    def _advance(self) -> "list[tuple[Job, Outcome]] | None":
+    def _shrink(self) -> None:
+        """Halves the slots of this gang and all later ones."""
+        self._num_slots = self._shape.num_slots // 2
+        self._shape = _Shape(self._num_slots)
+        _LOG.warning("for want of memory the gang has %d slots from now on", self._num_slots)
+
+    def _advance(self) -> "list[tuple[Assignment, Outcome]] | None":
         """Admits and makes one step. If the gang broke: what all that were in it are to be told.
 
         The error does not leave this function: its traceback would hold on to the gang's memory.
@@ -229,35 +266,37 @@ class Worker:
             and self._gang.num_free
             and self._shape_for(self._waiting[0].attempt) == self._shape
         ):
-            job, start = self._waiting.popleft(), time.monotonic()
+            assignment, start = self._waiting.popleft(), time.monotonic()
             # In the table before the gang sees it: whatever happens, somebody answers for it.
-            self._residents[job.key] = job
-            job.admitted = job.last_saved = start
-            self._enter(job)
-            job.text = job.checkpoint = None
+            self._residents[assignment.key] = assignment
+            assignment.admitted = assignment.last_saved = start
+            self._enter(assignment)
+            assignment.text = assignment.checkpoint = None
             self._observe("admit", time.monotonic() - start)
             self._last_move = time.monotonic()
 
-    def _enter(self, job: Job) -> None:
-        """Gives the job a slot: with its checkpoint, or from the beginning if that is of no use."""
-        if job.checkpoint is not None:
+    def _enter(self, assignment: Assignment) -> None:
+        """Gives it a slot: with its checkpoint, or from the beginning if that is of no use."""
+        if assignment.checkpoint is not None:
             try:
-                job.num_resumed_steps = self._gang.add(self._request(job, job.checkpoint))
+                assignment.num_resumed_steps = self._gang.add(
+                    self._request(assignment, assignment.checkpoint)
+                )
             except ValueError as error:
-                _LOG.warning("asset %s starts from the beginning: %s", job.key, error)
+                _LOG.warning("asset %s starts from the beginning: %s", assignment.key, error)
             else:
-                job.seconds = job.kept_seconds = self._gang.seconds()[job.key]
+                assignment.seconds = assignment.kept_seconds = self._gang.seconds()[assignment.key]
                 return
-        self._gang.add(self._request(job, None))
+        self._gang.add(self._request(assignment, None))
 
-    def _request(self, job: Job, checkpoint: bytes | None) -> Any:
-        prompt = job.attempt.task.prompt
+    def _request(self, assignment: Assignment, checkpoint: bytes | None) -> Any:
+        prompt = assignment.attempt.task.prompt
         return self._engine.request(
-            key=job.key,
+            key=assignment.key,
             prompt=prompt.prompt,
             negative_prompt=prompt.negative_prompt,
-            seed=job.attempt.seed,
-            text=job.text,
+            seed=assignment.attempt.seed,
+            text=assignment.text,
             checkpoint=checkpoint,
         )
 
@@ -268,72 +307,65 @@ class Worker:
         finished = self._gang.take_finished()
         self._observe("step", time.monotonic() - start)
         for scene in finished:
-            job = self._residents.pop(scene.key)
-            job.optimised, job.seconds, job.is_publishing = time.monotonic(), scene.seconds, True
-            self._publishing.submit(self._publish, job, scene)
+            assignment = self._residents.pop(scene.key)
+            assignment.optimised, assignment.seconds, assignment.is_publishing = (
+                time.monotonic(),
+                scene.seconds,
+                True,
+            )
+            self._publishing.submit(self._publish, assignment, scene)
         for key, seconds in self._gang.seconds().items():
             self._residents[key].seconds = seconds
         self._fractions = dict(self._gang.progress())
 
-    def _failures(self, error: Exception) -> "list[tuple[Job, Outcome]]":
+    def _failures(self, error: Exception) -> "list[tuple[Assignment, Outcome]]":
         """Empties the gang: the outcomes of a failure of the gang itself."""
         _LOG.exception("the gang failed with %d scenes in it", len(self._residents))
-        jobs, self._residents, self._fractions = list(self._residents.values()), {}, {}
+        assignments, self._residents, self._fractions = list(self._residents.values()), {}, {}
         kind = retry.classify(error)
         if kind == "out_of_memory" and self._shape.num_slots > 1:
-            kind, self._num_slots = "gang_out_of_memory", self._shape.num_slots // 2
-            _LOG.warning("from now on the gang has %d slots", self._num_slots)
-        elif len(jobs) > 1:
+            kind = "gang_out_of_memory"
+            self._shrink()
+        elif len(assignments) > 1:
             kind = "suspect"
-        return [(job, self._failed(job, kind, _text(error))) for job in jobs]
+        return [
+            (assignment, assignment.failure(kind, described(error))) for assignment in assignments
+        ]
 
-    def _publish(self, job: Job, scene: Any) -> None:
+    def _publish(self, assignment: Assignment, scene: Any) -> None:
         try:
-            outcome = self._outcome(job, scene)
+            outcome = self._outcome(assignment, scene)
         except StageError as error:
-            _LOG.exception("asset %s was not published", job.key)
-            outcome = self._failed(job, error.kind, str(error))
+            _LOG.exception("asset %s was not published", assignment.key)
+            outcome = assignment.failure(error.kind, str(error))
         except Exception as error:
-            _LOG.exception("asset %s was not published", job.key)
-            outcome = self._failed(job, retry.classify(error), _text(error))
+            _LOG.exception("asset %s was not published", assignment.key)
+            outcome = assignment.failure(retry.classify(error), described(error))
         kind = outcome.error_kind
         if kind is None or retry.policy(kind).change == "new_seed":
-            self._checkpointing.remove(job)
+            self._checkpointing.remove(assignment)
         self._last_move = time.monotonic()
-        self._jobs.answer(job, outcome)
+        self._assignments.answer(assignment, outcome)
 
-    def _outcome(self, job: Job, scene: Any) -> Outcome:
+    def _outcome(self, assignment: Assignment, scene: Any) -> Outcome:
         if scene.status != "ok":
-            message = f"after {scene.iterations} steps with seed {job.attempt.seed}"
-            return self._failed(job, scene.status, message)
-        published = self._publisher.publish(job.attempt, scene)
+            message = f"after {scene.iterations} steps with seed {assignment.attempt.seed}"
+            return assignment.failure(scene.status, message)
+        published = self._publisher.publish(assignment.attempt, scene)
         self._observe("export", published.export_seconds)
         self._observe("commit", published.commit_seconds)
         return Outcome(
-            asset_id=job.key,
-            attempt_id=job.attempt.attempt_id,
+            asset_id=assignment.key,
+            attempt_id=assignment.attempt.attempt_id,
             status=published.result,
             gpu_seconds=scene.seconds,
-            num_resumed_steps=job.num_resumed_steps,
-            wall_seconds=time.monotonic() - job.submitted,
+            num_resumed_steps=assignment.num_resumed_steps,
             stage_seconds={
-                "wait": job.admitted - job.submitted,
-                "optimise": job.optimised - job.admitted,
+                "wait": assignment.admitted - assignment.submitted,
+                "optimise": assignment.optimised - assignment.admitted,
                 "export": published.export_seconds,
                 "commit": published.commit_seconds,
             },
             bytes_written=published.num_bytes,
-            losses=dict(scene.losses),
             mesh_status=published.mesh_status,
-            iterations=scene.iterations,
-            node=self._node,
-            device=self._engine.device,
-            peak_memory_bytes=self._engine.peak_memory_bytes(),
         )
-
-    def _failed(self, job: Job, kind: str, message: str) -> Outcome:
-        return job.failure(kind, message, node=self._node, device=self._engine.device)
-
-
-def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -47,7 +47,7 @@ class S3Server(StorageServer):
         status = self.arrived(kind)
         if status is not None:
             start(f"{status} Fault", [("Content-Type", "application/xml")])
-            return [_error(status)]
+            return [] if environ["REQUEST_METHOD"] == "HEAD" else [_error(status)]
         with nullcontext() if kind in ("list", "read") else self.working:
             answer = list(self.application(environ, self._watched(start)))
         if self.loses_answer(kind):

@@ -17,11 +17,14 @@ from pipeline.persistence import persist
 from pipeline.records import Outcome
 from pipeline.schedule import Attempt
 from pipeline.simulation.bucket import asset_bytes
+from pipeline.simulation.draws import End, Fate
 from pipeline.simulation.gang import Gang, Scene
 from pipeline.simulation.world import World
 
 LEAVING_SECONDS = 5.0
 """From the word to leave until the checkpoints are written."""
+_AILING_PART = 0.01
+"""Of its work that a scene has done when a bad GPU fails."""
 ANSWER_SECONDS = 0.05
 """Until an answer is with the driver."""
 _AT_ONCE = (0.0,) * len(retry.STORE_DELAYS_SECONDS)
@@ -36,15 +39,19 @@ class Overseer(Protocol):
 
 
 class Actor:
-    """One process with one device. `is_unseen`: the driver has lost it, and it lives on."""
+    """One process with one device. `is_unseen`: the driver has lost it, and it lives on. With an
+    `ailment`, that is what becomes of all it is given."""
 
-    def __init__(self, name: str, world: World, overseer: Overseer) -> None:
+    def __init__(
+        self, name: str, world: World, overseer: Overseer, *, ailment: Fate | None = None
+    ) -> None:
         given = world.assumptions
         self.name = name
         self.is_alive = True
         self.is_unseen = False
         self._world = world
         self._overseer = overseer
+        self._ailment: Fate | None = ailment
         self._is_leaving = False
         self._queue: deque[Attempt] = deque()
         self._open: dict[str, Scene | None] = {}
@@ -106,10 +113,12 @@ class Actor:
         if self.is_empty:
             self.die()
 
-    def lost_gpu_seconds(self) -> float:
-        """Device seconds of all that is not answered, as far as no checkpoint keeps them."""
+    def lost_gpu_seconds(self) -> dict[str, float]:
+        """Device seconds of all that is not answered, by asset id, as far as no checkpoint keeps
+        them."""
         self._advance()
-        return sum(scene.lost_gpu_seconds for scene in self._open.values() if scene)
+        scenes = filter(None, self._open.values())
+        return {scene.attempt.task.asset_id: scene.lost_gpu_seconds for scene in scenes}
 
     def book(self) -> None:
         """Puts the time that its device has been busy into the books."""
@@ -141,6 +150,8 @@ class Actor:
         self._world.account.num_attempts += 1
         row = attempt.task.prompt.row
         end = self._world.draws.end(row, is_frugal=attempt.is_frugal)
+        if self._ailment is not None:
+            end = End(fate=self._ailment, part=_AILING_PART)
         work = self._world.draws.work(row)
         kept_work, kept_gpu_seconds = self._resume(attempt)
         return Scene(
@@ -188,8 +199,8 @@ class Actor:
             self._version += 1
             self._overseer.hung(self)
             return
-        if scene.fate == "out_of_memory":
-            self._exhaust()
+        if scene.fate in ("out_of_memory", "internal"):
+            self._break(scene.fate)
         else:
             self._gang.scenes.remove(scene)
             if scene.fate == "made":
@@ -204,13 +215,16 @@ class Actor:
         self._remove_checkpoint(scene)
         self._answer(scene.attempt, error_kind=scene.fate, gpu_seconds=scene.gpu_seconds)
 
-    def _exhaust(self) -> None:
-        """All residents go, and a gang of several is smaller for good."""
+    def _break(self, kind: str) -> None:
+        """All residents go. A gang of several slots that was exhausted is smaller for good; one
+        that is made alone has a gang of one slot, as `Worker._shape_for` says."""
         scenes, self._gang.scenes = self._gang.scenes, []
-        is_alone = len(scenes) == 1
-        self._gang.num_slots = max(1, self._gang.num_slots // 2)
+        is_single = self._gang.num_slots == 1 or any(scene.attempt.alone for scene in scenes)
+        if kind == "out_of_memory" and not is_single:
+            kind, self._gang.num_slots = "gang_out_of_memory", self._gang.num_slots // 2
+        elif len(scenes) > 1:
+            kind = "suspect"
         for scene in scenes:
-            kind = "out_of_memory" if is_alone else "gang_out_of_memory"
             self._answer(scene.attempt, error_kind=kind, gpu_seconds=scene.lost_gpu_seconds)
 
     def _commit(self, scene: Scene, number: int) -> None:
@@ -255,7 +269,6 @@ class Actor:
             attempt,
             error_kind="preempted",
             gpu_seconds=scene.lost_gpu_seconds if scene else 0.0,
-            saved_gpu_seconds=scene.kept_gpu_seconds if scene else 0.0,
         )
 
     def _remove_checkpoint(self, scene: Scene) -> None:
@@ -272,7 +285,6 @@ class Actor:
         error_kind: str | None = None,
         message: str | None = None,
         gpu_seconds: float = 0.0,
-        saved_gpu_seconds: float = 0.0,
         bytes_written: int = 0,
     ) -> None:
         outcome = Outcome(
@@ -282,7 +294,6 @@ class Actor:
             error_kind=error_kind,
             message=message,
             gpu_seconds=gpu_seconds,
-            saved_gpu_seconds=saved_gpu_seconds,
             bytes_written=bytes_written,
         )
         self._world.timeline.after(ANSWER_SECONDS, partial(self._arrive, attempt, outcome))

@@ -15,6 +15,7 @@ _SHARES = (
     "hangs",
     "out_of_memory",
     "poison",
+    "bad_gpus",
     "store_errors",
     "lost_answers",
 )
@@ -76,6 +77,9 @@ class Assumptions:
     """Attempts that exhaust their device's memory, unless they are made frugally."""
     poison: float = 1e-5
     """Prompts that kill every actor that optimises them."""
+    bad_gpus: float = 0.0
+    """GPUs on which every attempt fails within seconds: out of memory, by an error, or at export.
+    A new actor finds its GPU as bad as it was."""
     store_errors: float = 1e-3
     """Requests that the object store refuses (503, 429)."""
     lost_answers: float = 1e-4

@@ -12,7 +12,9 @@ import numpy as np
 
 from pipeline.simulation.assumptions import Assumptions
 
-Fate = Literal["made", "diverged", "empty", "crash", "hang", "out_of_memory"]
+Fate = Literal["made", "diverged", "empty", "crash", "hang", "out_of_memory", "internal", "export"]
+AILMENTS: tuple[Fate, ...] = ("out_of_memory", "internal", "export")
+"""What becomes of every attempt on a bad GPU, each on a third of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,7 @@ class Draws:
         self._is_poison = prompts.random(given.prompts) < given.poison
         self._fates = random.Random(f"{given.seed}/fates")
         self._nodes = random.Random(f"{given.seed}/nodes")
+        self._gpus = random.Random(f"{given.seed}/gpus")
         self._store = random.Random(f"{given.seed}/store")
         self._times = random.Random(f"{given.seed}/times")
 
@@ -65,6 +68,11 @@ class Draws:
                 return End(fate=fate, part=1.0 if fate == "empty" else part)
             draw -= share
         return End(fate="made", part=1.0)
+
+    def ailment(self) -> Fate | None:
+        """The fate of all attempts on a GPU if it is a bad one."""
+        is_bad = self._gpus.random() < self._assumptions.bad_gpus
+        return self._gpus.choice(AILMENTS) if is_bad else None
 
     def load_seconds(self) -> float:
         """From the start of an actor to its first step."""

@@ -5,19 +5,21 @@
     sudden end ─▶ Parted ─▶ found after a quarter of a minute: Lost ("node")
     a process dies, or hangs for too long ─▶ Parted, Lost ─▶ it loads again on the same node
 
-A node that went is replaced; one whose actors were all released goes back.
+A node that went is replaced; one whose actors were all released goes back. An actor that is
+replaced leaves, and another loads on the same GPU.
 """
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from pipeline.errors import RunError
 from pipeline.fleet import Cause, Event, Glimpsed, Joined, Lost, Parted, Settled
 from pipeline.records import Outcome
 from pipeline.schedule import Attempt
-from pipeline.simulation.actor import Actor
+from pipeline.simulation.actor import LEAVING_SECONDS, Actor
+from pipeline.simulation.draws import Fate
 from pipeline.simulation.node import Berth, Node
 from pipeline.simulation.world import World
 
@@ -92,6 +94,17 @@ class SimulatedFleet:
         self.seconds += time.thread_time() - began
         return events
 
+    def replace(self, actor: str) -> None:
+        """See `Fleet`. One that is lost or leaving is a new one soon in any case."""
+        berth = self._berths.get(actor)
+        if berth is None or berth.state != "ready" or berth.actor is None:
+            return
+        self._world.account.events["actors replaced"] += 1
+        berth.state = "leaving"
+        berth.actor.leave()
+        renewal = partial(self._renew, berth, berth.version)
+        self._timeline.after(LEAVING_SECONDS + _POLL_SECONDS, renewal)
+
     def release(self, actor: str) -> None:
         """See `Fleet`."""
         assert not self._berths[actor].num_held, f"{actor} is released with orders"
@@ -161,15 +174,21 @@ class SimulatedFleet:
         node = Node(since=self._timeline.now())
         self._nodes[node] = None
         for _ in range(size):
-            berth = Berth(name=f"actor-{self._num_named}", node=node)
-            self._num_named += 1
+            berth = self._berth(node, self._world.draws.ailment())
+            self._world.account.events["bad GPUs"] += berth.ailment is not None
             node.berths.append(berth)
-            self._berths[berth.name] = berth
             self._queue(berth)
         self._load()
         life = self._world.draws.life_seconds()
         if life is not None:
             self._timeline.after(life, partial(self._preempt, node))
+
+    def _berth(self, node: Node, ailment: Fate | None) -> Berth:
+        """A GPU, with a new name for the actor that will be there."""
+        berth = Berth(name=f"actor-{self._num_named}", node=node, ailment=ailment)
+        self._num_named += 1
+        self._berths[berth.name] = berth
+        return berth
 
     def _queue(self, berth: Berth) -> None:
         berth.state, berth.queued, berth.actor = "queued", self._timeline.now(), None
@@ -189,7 +208,8 @@ class SimulatedFleet:
         if version != berth.version:
             return
         self._end_loading(berth)
-        berth.state, berth.actor = "ready", Actor(berth.name, self._world, self)
+        berth.state = "ready"
+        berth.actor = Actor(berth.name, self._world, self, ailment=berth.ailment)
         self._to_glance.append(berth)
         self._events.append(Joined(actor=berth.name))
         account = self._world.account
@@ -232,9 +252,8 @@ class SimulatedFleet:
             if berth.state in ("queued", "loading"):
                 self._end_loading(berth)
             actor, berth.state = berth.actor, "gone"
-            if actor is None:
-                lost = 0.0
-            else:
+            lost: dict[str, float] = {}
+            if actor is not None:
                 lost = actor.lost_gpu_seconds()
                 actor.vanish() if is_unseen else actor.die()
             verdict = partial(self._judge, berth, berth.version, "node", lost)
@@ -266,17 +285,34 @@ class SimulatedFleet:
         verdict = partial(self._judge, berth, berth.version, cause, lost)
         self._timeline.after(_PROCESS_SECONDS, verdict)
 
+    def _renew(self, berth: Berth, version: int) -> None:
+        """An actor that was to be replaced has left, and another one comes; what is still being
+        published is waited for a little longer."""
+        if version != berth.version:
+            return
+        if berth.num_held:
+            self._timeline.after(_POLL_SECONDS, partial(self._renew, berth, version))
+            return
+        assert berth.actor is not None, f"{berth.name} has no process"
+        berth.actor.die()
+        berth.version += 1
+        berth.state = "gone"
+        del self._berths[berth.name]
+        successor = self._berth(berth.node, berth.ailment)
+        berth.node.berths[berth.node.berths.index(berth)] = successor
+        self._queue(successor)
+        self._load()
+
     def _part(self, berth: Berth) -> None:
         self._events.append(Parted(actor=berth.name))
 
-    def _judge(self, berth: Berth, version: int, cause: Cause, lost: float) -> None:
+    def _judge(self, berth: Berth, version: int, cause: Cause, lost: Mapping[str, float]) -> None:
         """The driver knows what became of an actor, which comes again if its node is there."""
         if version != berth.version:
             return
         if berth.num_held:
-            each = lost / berth.num_held
             self._events.append(
-                Lost(actor=berth.name, cause=cause, message=_MESSAGES[cause], gpu_seconds=each)
+                Lost(actor=berth.name, cause=cause, message=_MESSAGES[cause], gpu_seconds=lost)
             )
             berth.num_held = 0
         if berth.state == "gone":

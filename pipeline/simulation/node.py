@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pipeline.simulation.actor import Actor
+from pipeline.simulation.draws import Fate
 
 
 @dataclass(kw_only=True, eq=False)
@@ -21,11 +22,13 @@ class Berth:
 
     `down`: its process has ended and nobody has judged that yet. `version` tells apart what was
     planned for the actor of now from what was planned for one before it. `num_held` counts the
-    orders that the driver has not had an answer to.
+    orders that the driver has not had an answer to. `ailment` is the fate of all attempts on a bad
+    GPU.
     """
 
     name: str
     node: Node
+    ailment: Fate | None = None
     state: Literal["queued", "loading", "ready", "leaving", "down", "gone"] = "queued"
     queued: float = 0.0
     actor: Actor | None = None

@@ -154,7 +154,13 @@ class Report:
         given = asdict(self.assumptions)
         words = [f"--{name.replace('_', '-')} {value}" for name, value in given.items()]
         lines = [" ".join(words[start : start + 4]) for start in range(0, len(words), 4)]
-        return ["", "assumed:", *(f"  {line}" for line in lines)]
+        return [
+            "",
+            "assumed:",
+            *(f"  {line}" for line in lines),
+            "not simulated:",
+            "  the encode stage: one text actor, whatever the number of GPUs, is taken to keep up",
+        ]
 
 
 def _line(name: str, value: str, remark: str = "") -> str:

@@ -5,12 +5,15 @@
            before anybody hears of it; it goes on when there is a note `released`
     full   so many writes of actors to the local disk find it full, or of the driver too; and all,
            while there is a note `full`
+    refused  so many reads and writes of embedded texts are refused
+
+With `has_texts` there is an encode stage: a fake text encoder, whose process can be killed.
 
 What happens is noted in files of a directory, so that it happens once however many processes there
-are, and a test can wait for it: `held`, `full-<k>`; likewise who there was, `actors/<pid>` and
-`drivers/<pid>`, and at which step a scene went on from its checkpoint, `resumed/<key>-<step>`. The
-environment variable `ACCIDENTS` tells the driver, and the engine's factory carries it to the
-actors; nothing of it is known to the product.
+are, and a test can wait for it: `held`, `full-<k>`, `refused-<k>`; likewise who there was,
+`actors/<pid>`, `encoders/<pid>` and `drivers/<pid>`, and at which step a scene went on from its
+checkpoint, `resumed/<key>-<step>`. The environment variable `ACCIDENTS` tells the driver, and the
+factories carry it to the actors; nothing of it is known to the product.
 
 `python -m tests.faults.inside run ...` is `dreambatch run ...` so.
 """
@@ -20,7 +23,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -46,6 +49,8 @@ class Accidents:
     hold: Point | None = None
     num_full: int = 0
     is_driver_full: bool = False
+    num_refused: int = 0
+    has_texts: bool = False
 
     def environment(self) -> dict[str, str]:
         """What tells a driver."""
@@ -70,13 +75,15 @@ class Accidents:
 
 
 class NotingEngine(FakeEngine):
-    """Notes which scenes go on from a checkpoint."""
+    """Notes which scenes go on from a checkpoint; takes nobody's texts but a scene's own."""
 
     def __init__(self, spec: EngineSpec, accidents: Accidents) -> None:
         super().__init__(spec)
         self._accidents = accidents
 
     def request(self, *, key: str, checkpoint: bytes | None = None, **rest: Any) -> Request:
+        if self._accidents.has_texts:
+            assert rest["prompt"].encode() in rest["text"]
         if checkpoint is not None:
             step = json.loads(checkpoint)["iterations"]
             self._accidents.touch(f"resumed/{key}-{step}")
@@ -88,7 +95,22 @@ def engine(spec: EngineSpec, accidents: Accidents) -> FakeEngine:
     accidents.touch(f"actors/{os.getpid()}")
     _prepare_holding(accidents)
     _prepare_full_disk(accidents)
+    _prepare_refusals(accidents)
     return NotingEngine(spec, accidents)
+
+
+class FakeTexts:
+    """Joins the texts of each prompt."""
+
+    def encode(self, batch: Sequence[Sequence[str]]) -> list[bytes]:
+        return ["|".join(texts).encode() for texts in batch]
+
+
+def texts(spec: EngineSpec, accidents: Accidents) -> FakeTexts:
+    """The factory of the encode stage: runs in the text actor's process."""
+    accidents.touch(f"encoders/{os.getpid()}")
+    _prepare_refusals(accidents)
+    return FakeTexts()
 
 
 def _prepare_holding(accidents: Accidents) -> None:
@@ -131,6 +153,27 @@ def _prepare_full_disk(accidents: Accidents) -> None:
     os.fsync = full_fsync
 
 
+def _prepare_refusals(accidents: Accidents) -> None:
+    read, publish = Objects.read, Objects.publish
+
+    def refuse(name: str) -> None:
+        if not name.startswith("_embeddings/"):
+            return
+        if any(accidents.happens(f"refused-{k}") for k in range(accidents.num_refused)):
+            raise OSError(errno.EIO, "503 slow down")
+
+    def refusing_read(self: Objects, name: str) -> bytes | None:
+        refuse(name)
+        return read(self, name)
+
+    def refusing_publish(self: Objects, name: str, data: bytes) -> str:
+        refuse(name)
+        return publish(self, name, data)
+
+    Objects.read = refusing_read
+    Objects.publish = refusing_publish
+
+
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
     """Whether it came true within that time."""
     end = time.monotonic() + seconds
@@ -146,6 +189,11 @@ if __name__ == "__main__":
     if told.is_driver_full:
         _prepare_full_disk(told)
     # Under its own name, so that actors import this file and get no copy of it.
-    from tests.faults.inside import engine as factory
+    from tests.faults import inside
 
-    sys.exit(main(engine_factory=partial(factory, accidents=told)))
+    sys.exit(
+        main(
+            engine_factory=partial(inside.engine, accidents=told),
+            text_factory=partial(inside.texts, accidents=told) if told.has_texts else None,
+        )
+    )

@@ -66,7 +66,7 @@ def _is_raylet(pid: int) -> bool:
 
 def drain(head: Head, number: int = 0) -> bool:
     """Tells Ray that the `number`-th machine with a GPU, counted round, will be taken away; False
-    if none is up."""
+    if none is up, or if Ray knows that one no more."""
     environment = head.environment()
     found = subprocess.run(
         [sys.executable, "-c", _LIST, head.address],
@@ -82,5 +82,5 @@ def drain(head: Head, number: int = 0) -> bool:
     words += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
     words += ["--deadline-remaining-seconds", "60"]
     ray = Path(sys.executable).parent / "ray"
-    subprocess.run([ray, *words], env=environment, check=True, capture_output=True)
-    return True
+    told = subprocess.run([ray, *words], env=environment, check=False, capture_output=True)
+    return told.returncode == 0

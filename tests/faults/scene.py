@@ -121,6 +121,10 @@ class Scene:
         """Process ids of all actors that there ever were."""
         return {int(note.name) for note in self.accidents.note("actors").glob("*")}
 
+    def encoders(self) -> set[int]:
+        """Process ids of all text actors that there ever were."""
+        return {int(note.name) for note in self.accidents.note("encoders").glob("*")}
+
     def drivers_at_work(self) -> set[int]:
         """Process ids of the drivers that run, under a supervisor or without."""
         notes = self.accidents.note("drivers").glob("*")
@@ -144,18 +148,31 @@ class Scene:
     def conclude(self, *, num_kills: int = 0) -> Verdict:
         """The oracle's verdict, and that a rerun finds nothing to do and touches nothing.
 
-        `num_kills`: so many processes may have left a hidden temporary behind.
+        `num_kills`: so many processes may have left a hidden temporary behind, and the summary of
+        their run, which the first rerun writes.
         """
         verdict = oracle.check(self.place, self.manifest)
         assert verdict.num_litter <= num_kills
-        assert wait_until_gone(self.actors(), 30) == set(), "actors outlive their run"
+        gone = self.actors() | self.encoders()
+        assert wait_until_gone(gone, 30) == set(), "actors outlive their run"
+        assets = self._assets()
+        if num_kills:
+            self._rerun(verdict)
         before = self.place.objects()
+        self._rerun(verdict)
+        after = self.place.objects()
+        assert after == before, after.items() ^ before.items()
+        assert self._assets() == assets
+        return verdict
+
+    def _rerun(self, verdict: Verdict) -> None:
         code, said = self.run(address=NOWHERE)
         assert code == (3 if verdict.quarantined else 0), said
         assert said.startswith("nothing to do"), said
-        after = self.place.objects()
-        assert after == before, after.items() ^ before.items()
-        return verdict
+
+    def _assets(self) -> dict[str, object]:
+        found = self.place.objects().items()
+        return {name: state for name, state in found if name.startswith(("assets/", "packed/"))}
 
 
 def write_prompts(path: Path, prompts: list[str]) -> Path:

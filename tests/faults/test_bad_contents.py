@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pipeline import catalog
+from pipeline import catalog, garbage
 from pipeline.cli import main
 from pipeline.cluster import Cluster
 from pipeline.errors import RunError, UserError
@@ -229,14 +229,16 @@ def said(words: list[str]) -> tuple[int, str, str]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def no_cluster() -> Iterator[None]:
-    """A run gets as far as its plan, and as having to join a cluster."""
+def no_cluster_and_no_grace() -> Iterator[None]:
+    """A run gets as far as its plan, and as having to join a cluster; what was packed just now is
+    garbage elsewhere."""
 
     def connect(cluster: Cluster) -> None:
         raise RunError("no cluster here")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Cluster, "connect", connect)
+        patch.setattr(garbage, "_LEAST_GRACE_SECONDS", 0)
         yield
 
 

@@ -84,6 +84,24 @@ def test_a_machine_goes_away(scene: MakeScene, head: Head, kind: str) -> None:
 
 
 @EVERYWHERE
+def test_the_text_actor_is_killed_and_its_entries_are_refused(scene: MakeScene, kind: str) -> None:
+    """No prompt is blamed for it."""
+    play = scene(kind, *PROMPTS, *(f"{prompt} of glass" for prompt in PROMPTS))
+    notes = play.prepare(has_texts=True, num_refused=6)
+    with play.driver("--slots", 1) as driver:
+        driver.wait_to_say("committed 'a ball'")
+        (pid,) = play.encoders()
+        os.kill(pid, signal.SIGKILL)
+        assert driver.wait() == 0, driver.said
+    assert len(play.encoders()) == 2
+    assert len(list(notes.glob("refused-*"))) == 6
+    assert "internal" not in driver.said
+    assert not any(name.startswith("_failures/") for name in play.place.objects())
+    verdict = play.conclude(num_kills=1)
+    assert (len(verdict.committed), verdict.quarantined) == (8, [])
+
+
+@EVERYWHERE
 def test_a_machine_is_drained(scene: MakeScene, head: Head, kind: str) -> None:
     """Its actor keeps what it has and leaves; another machine goes on from there."""
     play = scene(kind, "a ball", "a cube steps 300")

@@ -71,6 +71,14 @@ class FakeRay:
     def kill(self, handle: Handle, *, no_restart: bool = True) -> None:
         self.killed.append((handle, no_restart))
 
+    def wait(self, calls: list[Call], *, timeout: float) -> tuple[list[Call], list[Call]]:
+        assert timeout == 0
+        done = [call for call in calls if call.answered.done()]
+        return done, [call for call in calls if call not in done]
+
+    def get(self, call: Call) -> Any:
+        return call.answered.result(timeout=0)
+
 
 def unavailable() -> ActorUnavailableError:
     """What a call gets whose actor's process or machine has died."""

@@ -7,7 +7,7 @@ import pyarrow as pa
 from PIL import Image, ImageDraw
 
 from engine.export.asset import Asset, View
-from pipeline import plan
+from pipeline import asset_names
 from pipeline.asset_table import asset_table, to_parquet_bytes
 from pipeline.objects import Objects
 from pipeline.places import connect
@@ -84,7 +84,7 @@ def sample_task(number: int = 0, *, prompt: str | None = None, collection: str =
         extra={"collection": collection},
     )
     return Task(
-        asset_id=plan.asset_id(request, RECIPE_DIGEST, GUIDANCE_DIGEST),
+        asset_id=asset_names.asset_id(request, RECIPE_DIGEST, GUIDANCE_DIGEST),
         prompt=request,
         recipe_name="smoke",
         recipe_digest=RECIPE_DIGEST,

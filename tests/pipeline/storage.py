@@ -1,11 +1,17 @@
-"""File systems that behave like a bucket, and like one that loses answers."""
+"""File systems that behave like a bucket, and like one that loses answers; clients that do not wait
+before they ask again."""
 
+import asyncio
 import threading
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import fsspec.config
+import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.objects import Objects
+from tests.storage_server import StorageServer
 
 
 class Bucket(MemoryFileSystem):
@@ -54,3 +60,13 @@ def objects_in(kind: type[Bucket]) -> Objects:
     kind.store.clear()
     kind.pseudo_dirs[:] = [""]
     return Objects(kind(), "/place", url=f"{kind.protocol}://place")
+
+
+def make_impatient(server: StorageServer, patch: pytest.MonkeyPatch) -> None:
+    """The server's client gives up as it always does, but without waiting between its tries."""
+    patch.setattr("gcsfs.retry.asyncio", SimpleNamespace(sleep=lambda _: asyncio.sleep(0)))
+    patch.setattr("s3fs.core.S3FileSystem.retries", 1)
+    options: dict[str, Any] = dict(server.options())
+    if server.protocol == "s3":
+        options["config_kwargs"] = {"retries": {"max_attempts": 0}}
+    patch.setitem(fsspec.config.conf, server.protocol, options)

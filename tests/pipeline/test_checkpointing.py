@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import retry
+from pipeline.assignments import Assignment
 from pipeline.checkpointing import Checkpointing, read_checkpoint
-from pipeline.jobs import Job
 from pipeline.schedule import Attempt
 from pipeline.store import Store
 from tests.pipeline.fake_engine import FakeGang, Request, Saved
@@ -63,7 +63,7 @@ def checkpointing(store: SlowStore) -> Iterator[Checkpointing]:
     checkpointing.close()
 
 
-def job(number: int, *, age: float = 0.0, may_resume: bool = False) -> Job:
+def assignment(number: int, *, age: float = 0.0, may_resume: bool = False) -> Assignment:
     attempt = Attempt(
         task=sample_task(number),
         attempt_id=f"{number:032x}",
@@ -71,12 +71,12 @@ def job(number: int, *, age: float = 0.0, may_resume: bool = False) -> Job:
         seed=number,
         may_resume=may_resume,
     )
-    return Job(attempt=attempt, last_saved=time.monotonic() - age)
+    return Assignment(attempt=attempt, last_saved=time.monotonic() - age)
 
 
-def gang_of(*jobs: Job) -> FakeGang:
-    gang = FakeGang(len(jobs), 0.0)
-    for one in jobs:
+def gang_of(*assignments: Assignment) -> FakeGang:
+    gang = FakeGang(len(assignments), 0.0)
+    for one in assignments:
         prompt = one.attempt.task.prompt
         gang.add(
             Request(key=one.key, prompt=prompt.prompt, negative_prompt="", seed=one.attempt.seed)
@@ -89,7 +89,7 @@ def written(future: "Future[None] | None") -> None:
     future.result(timeout=SECONDS)
 
 
-def steps_in(store: Store, one: Job) -> int | None:
+def steps_in(store: Store, one: Assignment) -> int | None:
     data = store.read_checkpoint(one.key)
     return None if data is None else json.loads(data)["iterations"]
 
@@ -97,7 +97,7 @@ def steps_in(store: Store, one: Job) -> int | None:
 def test_the_oldest_is_saved_first_and_one_at_a_time(
     store: SlowStore, checkpointing: Checkpointing
 ) -> None:
-    young, old, older = job(0, age=5), job(1, age=150), job(2, age=200)
+    young, old, older = assignment(0, age=5), assignment(1, age=150), assignment(2, age=200)
     gang = gang_of(young, old, older)
     store.may_write.clear()
     assert checkpointing.due([young, old, older]) is older
@@ -113,7 +113,7 @@ def test_the_oldest_is_saved_first_and_one_at_a_time(
 
 
 def test_what_was_written_is_what_is_kept(store: SlowStore, checkpointing: Checkpointing) -> None:
-    one = job(0)
+    one = assignment(0)
     gang = gang_of(one)
     for num_steps in (1, 2):
         gang.step()
@@ -129,7 +129,7 @@ def test_what_was_written_is_what_is_kept(store: SlowStore, checkpointing: Check
 def test_an_older_checkpoint_never_comes_last(
     store: SlowStore, checkpointing: Checkpointing
 ) -> None:
-    one = job(0)
+    one = assignment(0)
     gang = gang_of(one)
     store.may_write.clear()
     futures = []
@@ -146,7 +146,7 @@ def test_an_older_checkpoint_never_comes_last(
 
 def test_without_an_interval_nothing_is_saved(store: SlowStore) -> None:
     never = Checkpointing(store, every_seconds=None)
-    one = job(0, age=1e6)
+    one = assignment(0, age=1e6)
     assert never.due([one]) is None
     assert never.save(gang_of(one), one) is None
     never.close()
@@ -160,7 +160,7 @@ def test_errors_are_warnings(
         def save(self, key: str) -> Saved:
             raise RuntimeError("CUDA out of memory")
 
-    one = job(0)
+    one = assignment(0)
     assert checkpointing.save(Full(1, 0.0), one) is None
     store.is_down = True
     written(checkpointing.save(gang_of(one), one))
@@ -178,7 +178,7 @@ def test_what_is_committed_has_no_checkpoint(
     store: SlowStore, checkpointing: Checkpointing, *, may_resume: bool
 ) -> None:
     """Its own one, or that of an earlier attempt."""
-    one = job(0, may_resume=may_resume)
+    one = assignment(0, may_resume=may_resume)
     if may_resume:
         store.write_checkpoint(one.key, b"of another actor")
     else:
@@ -191,14 +191,14 @@ def test_what_is_committed_has_no_checkpoint(
 def test_a_scene_that_was_never_saved_costs_no_call(
     store: SlowStore, checkpointing: Checkpointing
 ) -> None:
-    checkpointing.remove(job(0))
+    checkpointing.remove(assignment(0))
     assert store.num_calls == 0
 
 
 def test_a_write_that_comes_after_the_commit_is_undone(
     store: SlowStore, checkpointing: Checkpointing
 ) -> None:
-    one, other = job(0), job(1)
+    one, other = assignment(0), assignment(1)
     store.may_write.clear()
     future = checkpointing.save(gang_of(one), one)
     while not one.has_checkpoint:
@@ -214,7 +214,7 @@ def test_a_write_that_comes_after_the_commit_is_undone(
 def test_a_write_that_has_not_begun_when_its_asset_is_committed_never_does(
     store: SlowStore, checkpointing: Checkpointing
 ) -> None:
-    one = job(0)
+    one = assignment(0)
     store.may_write.clear()
     futures = [checkpointing.save(gang_of(one), one) for _ in range(2)]
     while not one.has_checkpoint:
@@ -238,14 +238,14 @@ def test_a_scene_that_has_failed_is_not_written(
         def to_bytes(self) -> bytes | None:
             return None
 
-    one = job(0)
+    one = assignment(0)
     written(checkpointing.save(Broken(1, 0.0), one))
     assert (store.num_calls, one.kept_seconds) == (0, 0.0)
 
 
 def test_reading(store: SlowStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "STORE_DELAYS_SECONDS", (0.0, 0.0))
-    fresh, again = job(0), job(0, may_resume=True)
+    fresh, again = assignment(0), assignment(0, may_resume=True)
     store.write_checkpoint(fresh.key, b"half a ball")
     store.num_calls = 0
     assert read_checkpoint(store, fresh.attempt) is None

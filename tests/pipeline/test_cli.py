@@ -361,7 +361,7 @@ def test_wrong_words_about_recipes(
 
 
 def test_a_dataset_is_packed_and_its_garbage_collected(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = open_store(str(tmp_path))
     tasks = [sample_task(k) for k in range(3)]
@@ -374,6 +374,9 @@ def test_a_dataset_is_packed_and_its_garbage_collected(
     assert "snapshot 1 holds 3 assets" in said
     assert main(["gc", *output]) == 0
     assert "removed nothing" in capsys.readouterr().out
+    assert main(["gc", *output, "--older-than", "0"]) == 0
+    assert "removed nothing" in capsys.readouterr().out
+    monkeypatch.setattr("pipeline.garbage._LEAST_GRACE_SECONDS", 0)
     assert main(["gc", *output, "--older-than", "0", "--dry-run"]) == 0
     assert "would remove 3 one-asset files" in capsys.readouterr().out
     assert len(list(tmp_path.glob("assets/*/*.parquet"))) == 3

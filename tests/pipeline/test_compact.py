@@ -241,7 +241,7 @@ def test_files_have_the_size_asked_for_and_small_ones_are_merged(store: Store) -
     merged=st.integers(0, 255 * 10**6),
 )
 def test_bins_are_equal_and_hold_each_asset_once(sizes: list[int], merged: int) -> None:
-    largest, pack = 512_000_000, compact.PackedFile(name="p/x", rows=1, bytes=merged)
+    largest, pack = 512_000_000, compact.PackedFile(name="p/x", rows=1, bytes=merged, sha256="")
     group = compact._Group(
         directory="p",
         ids=np.arange(len(sizes)),

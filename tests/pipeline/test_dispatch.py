@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import refusals
 from pipeline.dispatch import LEAVING_SECONDS, Dispatcher
 from pipeline.errors import RunError
 from pipeline.fleet import Event, Glance, Glimpsed, Joined, Lost, Parted, Said, Settled
@@ -30,6 +31,7 @@ class ScriptedFleet:
         self.now = 0.0
         self.sent: list[tuple[str, Attempt]] = []
         self.released: list[str] = []
+        self.replaced: list[str] = []
         self.has_released_coming = False
         self.has_left = False
 
@@ -39,6 +41,9 @@ class ScriptedFleet:
     def events(self, timeout: float) -> Sequence[Event]:
         self.now += 1.0
         return self.turns.pop(0)(self) if self.turns else []
+
+    def replace(self, actor: str) -> None:
+        self.replaced.append(actor)
 
     def release(self, actor: str) -> None:
         self.released.append(actor)
@@ -122,6 +127,12 @@ def answer_last(kind: str | None = None) -> Turn:
     return lambda fleet: [settled(*fleet.sent[-1], kind)]
 
 
+def answer_newest(fleet: ScriptedFleet) -> Sequence[Event]:
+    """The newest order of each asset ends with it in the store."""
+    newest = {attempt.task.asset_id: (actor, attempt) for actor, attempt in fleet.sent}
+    return [settled(actor, attempt) for actor, attempt in newest.values()]
+
+
 def test_all_that_is_asked_for_is_sent_and_settled(tmp_path: Path) -> None:
     bench = Bench(tmp_path, 3, join("a"), answer(0), answer(1), answer(2))
     bench.dispatcher.run()
@@ -159,7 +170,8 @@ def test_parted_actors_get_nothing_until_they_join_again(tmp_path: Path) -> None
     ("cause", "kind"), [("node", "node_lost"), ("process", "actor_died"), ("hung", "hung")]
 )
 def test_what_a_lost_actor_held_goes_to_another(tmp_path: Path, cause: str, kind: str) -> None:
-    loss = Lost(actor="a", cause=cause, message="it is gone", gpu_seconds=5.0)  # pyright: ignore[reportArgumentType]
+    lost = {sample_task(0).asset_id: 5.0, "an asset that is over": 3.0}
+    loss = Lost(actor="a", cause=cause, message="it is gone", gpu_seconds=lost)  # pyright: ignore[reportArgumentType]
     bench = Bench(tmp_path, 1, join("a"), says(loss), join("b"), answer(1))
     bench.dispatcher.run()
     assert [actor for actor, _ in bench.fleet.sent] == ["a", "b"]
@@ -204,11 +216,11 @@ def test_the_last_tasks_wait_for_actors_that_come_but_not_for_ever(tmp_path: Pat
 
 
 def test_glances_and_words_are_passed_on(tmp_path: Path) -> None:
-    words = says(Said(text="an actor was given up: torn"))
+    words = says(Said(text="an actor was replaced: torn"))
     glance = says(Glimpsed(actor="a", glance=Glance(stuck_seconds=7.0)))
     bench = Bench(tmp_path, 1, join("a"), words, glance, answer(0))
     bench.dispatcher.run()
-    assert "an actor was given up: torn" in bench.stream.getvalue()
+    assert "an actor was replaced: torn" in bench.stream.getvalue()
     assert bench.metrics.totals()["dreambatch_stuck_seconds"] == 7.0
 
 
@@ -249,11 +261,89 @@ def test_a_store_that_refuses_everything_ends_the_run(tmp_path: Path) -> None:
     assert bench.ledger.totals.num_quarantined == 0
 
 
+def test_a_run_that_is_given_up_asks_all_to_leave_first(tmp_path: Path) -> None:
+    refused = [answer(k, "store") for k in range(MOST_REFUSED)]
+    bench = Bench(tmp_path, 30, join("a"), *refused)
+    num_held = 1
+    bench.fleet.turns += [
+        lambda fleet: [settled(a, x, "preempted") for a, x in fleet.sent[-num_held:]],
+    ]
+    with pytest.raises(RunError, match="the output refuses what is made: no space left"):
+        bench.dispatcher.run()
+    assert bench.fleet.has_left
+    assert bench.schedule.num_running == 0
+    assert bench.metrics.totals()['dreambatch_attempts_total{outcome="preempted"}'] == num_held
+
+
+def test_nobody_is_given_up_while_a_refused_run_leaves(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 2, join("a", "b"))
+
+    def refuse(fleet: ScriptedFleet) -> Sequence[Event]:
+        return [settled(*sent, "store") for sent in fleet.sent[-2:]]
+
+    bench.fleet.turns += [refuse] * 3
+    with pytest.raises(RunError, match="the output refuses"):
+        bench.dispatcher.run()
+    assert not any(failure.quarantined for failure in bench.store.failures())
+
+
+def test_an_actor_that_fails_everything_is_replaced_and_forgiven(tmp_path: Path) -> None:
+    """One actor fails three prompts, another makes one: no charge stands in the store."""
+    bench = Bench(tmp_path, 8)
+    ended: list[str] = []
+
+    def work(fleet: ScriptedFleet) -> Sequence[Event]:
+        events: list[Event] = []
+        for actor, attempt in fleet.sent:
+            # One failure a turn: what fails after the third is charged like any other.
+            is_bad = any(isinstance(x, Settled) and x.actor == actor == "bad" for x in events)
+            if attempt.attempt_id not in ended and actor not in fleet.replaced and not is_bad:
+                ended.append(attempt.attempt_id)
+                events.append(settled(actor, attempt, "export" if actor == "bad" else None))
+        return events
+
+    def lose(fleet: ScriptedFleet) -> Sequence[Event]:
+        assert fleet.replaced == ["bad"]
+        return [Lost(actor="bad", cause="node", message="replaced"), Joined(actor="new")]
+
+    bench.fleet.turns += [join("bad", "good"), work, work, work, lose, *[work] * 20]
+    bench.dispatcher.run()
+    assert bench.fleet.replaced == ["bad"]
+    assert (bench.ledger.totals.num_committed, bench.ledger.totals.num_quarantined) == (8, 0)
+    assert [actor for actor, _ in bench.fleet.sent].count("bad") >= 3
+    assert list(bench.store.failures()) == []
+    assert "bad is replaced" in bench.stream.getvalue()
+
+
 def test_a_lone_asset_is_not_given_up_for_the_store(tmp_path: Path) -> None:
     bench = Bench(tmp_path, 1, join("a"), *[answer_last("store")] * 3)
     with pytest.raises(RunError, match="the output refuses"):
         bench.dispatcher.run()
     assert not any(failure.quarantined for failure in bench.store.failures())
+
+
+@pytest.mark.parametrize("is_at_work", [False, True])
+def test_texts_that_never_come_end_the_run_unless_somebody_is_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_at_work: bool
+) -> None:
+    monkeypatch.setattr(refusals, "STARVING_SECONDS", 5.0)
+    glance = Glance(fractions={"another": 0.5} if is_at_work else {})
+
+    def starve(fleet: ScriptedFleet) -> Sequence[Event]:
+        actor, attempt = fleet.sent[-1]
+        return [] if fleet.has_left else [settled(actor, attempt, "encode")]
+
+    turns = [starve, says(Glimpsed(actor="a", glance=glance))] * 10
+    bench = Bench(tmp_path, 2, join("a"), *turns, answer_newest)
+    if is_at_work:
+        bench.dispatcher.run()
+        assert bench.ledger.totals.num_committed == 2
+    else:
+        with pytest.raises(RunError, match="no texts can be had: no space left"):
+            bench.dispatcher.run()
+        assert bench.fleet.has_left
+    assert bench.ledger.totals.num_quarantined == 0
+    assert list(bench.store.failures()) == []
 
 
 def test_an_asset_that_alone_is_refused_is_given_up(tmp_path: Path) -> None:

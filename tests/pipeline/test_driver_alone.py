@@ -14,6 +14,7 @@ from pipeline.job import prepare
 from pipeline.lease import Lease
 from pipeline.report import start
 from pipeline.settings import RunSettings
+from pipeline.store import Store
 from tests.pipeline.runs import write_hollow_weights, write_manifest
 from tests.pipeline.sample_assets import sample_bytes
 
@@ -105,6 +106,54 @@ def test_an_output_that_another_run_works_on(
     finally:
         lease.release()
     assert not (Path(settings.output) / "_runs").exists()
+
+
+def broken(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """A run ends early with an error, and its store is out of reach by then."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    def refuse(*_: object) -> None:
+        raise OSError(5, "Service Unavailable")
+
+    monkeypatch.setattr(Cluster, "connect", lambda self: None)
+    monkeypatch.setattr(Cluster, "has_machines", True)
+    monkeypatch.setattr(Cluster, "num_gpus", 0)
+    monkeypatch.setattr(driver, "make_recipe", fail)
+    monkeypatch.setattr(Store, "finish_run", refuse)
+
+
+WARNING = "warning: summary.json is not written: Service Unavailable\n"
+
+
+def test_a_summary_that_is_refused_does_not_hide_why_a_run_failed(
+    settings: RunSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(monkeypatch, RunError("the output refuses what is made"))
+    stream = io.StringIO()
+    with pytest.raises(RunError, match="the output refuses what is made"):
+        driver.run(settings, stream=stream)
+    assert WARNING in stream.getvalue()
+
+
+def test_a_summary_that_is_refused_does_not_hide_an_interruption(
+    settings: RunSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(monkeypatch, KeyboardInterrupt())
+    stream = io.StringIO()
+    assert driver.run(settings, stream=stream) == exit_codes.INTERRUPTED
+    assert WARNING in stream.getvalue()
+    assert "interrupted: at least 0 of 2 assets" in stream.getvalue()
+
+
+def test_a_run_is_not_done_without_a_summary(
+    settings: RunSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(monkeypatch, RunError("this run has nothing to make"))
+    write_manifest(Path(settings.manifest), [""])
+    with pytest.raises(OSError, match="Service Unavailable"):
+        driver.run(settings, stream=io.StringIO())
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,20 @@
-"""From manifest to dataset with an encode stage, on a real cluster with the real engine."""
+"""From manifest to dataset with an encode stage, on a real cluster with the real engine; and what
+the driver makes of a text actor that is silent, with calls that the test answers."""
 
 import json
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 
 from engine import recipes
+from pipeline import encode_stage
+from pipeline.encode_stage import EncodeStage
+from pipeline.errors import RunError
 from tests.clusters import Head
+from tests.pipeline.fake_ray import FakeRay, Handle, task_error, unavailable
 from tests.pipeline.runs import dreambatch, rows, summary, write_hollow_weights, write_manifest
 from tests.tiny_latent_pipeline import write_tiny_latent_pipeline
 
@@ -52,5 +61,77 @@ def test_a_text_encoder_that_cannot_be_loaded_ends_the_run(ray_head: Head, tmp_p
     done = run(ray_head, tmp_path, weights, "--recipe", "smoke")
     assert done.returncode == 1, done.stdout + done.stderr
     said = done.stdout + done.stderr
-    assert "the text encoder cannot be loaded: " in said or "no actor is left to work: " in said
+    assert "the text encoder cannot be loaded: " in said or "no actor can work: " in said
     assert not (tmp_path / "out" / "_failures").exists()
+
+
+class Bench:
+    """A stage, its text actor, and a clock that the test turns."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        self.ray = FakeRay()
+        self.handle = Handle()
+        monkeypatch.setattr(encode_stage, "ray", self.ray)
+        wanted: Any = SimpleNamespace()
+        self.stage = EncodeStage(self.handle, wanted, clock=lambda: self.now)
+
+    def after(self, seconds: float) -> None:
+        """Lets time pass, with a look every second."""
+        for _ in range(round(seconds)):
+            self.now += 1.0
+            self.stage.check()
+
+    def answer(self, reply: Any) -> None:
+        """Answers the ping under way."""
+        (ping,) = self.handle.ping.open
+        ping.answer(reply)
+        self.stage.check()
+
+    @property
+    def num_restarts(self) -> int:
+        assert all(kill == (self.handle, False) for kill in self.ray.killed)
+        return len(self.ray.killed)
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(monkeypatch)
+
+
+def test_an_encoder_that_answers_is_left_alone(bench: Bench) -> None:
+    bench.handle.load.open[0].answer(4711)
+    replies = [0.0, 200.0, unavailable(), 299.0] * 5
+    for reply in replies:
+        bench.after(31)
+        bench.answer(reply)
+    assert bench.num_restarts == 0
+    assert len(bench.handle.ping.calls) == len(replies)
+
+
+def test_an_encoder_that_does_not_answer_is_restarted(bench: Bench) -> None:
+    bench.after(329)
+    assert bench.num_restarts == 0
+    bench.after(3)
+    assert bench.num_restarts == 1
+    bench.after(31)
+    assert len(bench.handle.ping.calls) == 2, "the new process is asked"
+
+
+def test_an_encoder_that_is_stuck_in_a_batch_is_restarted(bench: Bench) -> None:
+    bench.after(31)
+    bench.answer(301.0)
+    assert bench.num_restarts == 1
+
+
+def test_an_encoder_that_hangs_again_and_again_ends_the_run(bench: Bench) -> None:
+    with pytest.raises(RunError, match="the text encoder hung 4 times for 300 s"):
+        bench.after(3600)
+    assert bench.num_restarts == 3
+
+
+def test_an_encoder_that_fails_to_load_ends_the_run_in_one_line(bench: Bench) -> None:
+    bench.handle.load.open[0].answer(task_error(ValueError("cannot be read")))
+    with pytest.raises(RunError, match=r"cannot be loaded: ValueError: cannot be read$") as caught:
+        bench.stage.check()
+    assert "\n" not in str(caught.value)

@@ -15,11 +15,9 @@ from safetensors.torch import load
 from engine.guidance import files
 from engine.guidance.texts import TextEncoder
 from pipeline import encoder as encoder_module
-from pipeline.actor import OptimizationActor
 from pipeline.embeddings import entry_name
 from pipeline.encoder import TextActor
 from pipeline.engine_port import EngineSpec, load_engine, load_texts, texts_asked
-from pipeline.records import Prompt
 from pipeline.seals import seal, unseal
 from pipeline.store import Store
 from tests.pipeline.sample_assets import open_store, sample_task
@@ -41,6 +39,8 @@ class FakeTexts:
         assert self.gate.wait(20)
         if any("unembeddable" in text for texts in batch for text in texts):
             raise ValueError("no such word")
+        if any("endless" in text for texts in batch for text in texts):
+            raise MemoryError
         return ["|".join(texts).encode() for texts in batch]
 
 
@@ -49,7 +49,7 @@ def serve(store: Store, story: Callable[[TextActor, FakeTexts], Awaitable[None]]
     engine = FakeTexts(spec())
 
     async def run() -> None:
-        await story(TextActor(lambda _: engine, spec(), store), engine)
+        await story(TextActor(lambda _: engine, spec(), store, delays=(0.0,)), engine)
 
     asyncio.run(run())
     return engine
@@ -97,17 +97,83 @@ def test_a_damaged_entry_is_made_again(tmp_path: Path) -> None:
     assert len(serve(store, story).batches) == 3
 
 
-def test_a_text_that_fails_may_be_asked_for_again(tmp_path: Path) -> None:
+def test_a_text_that_is_refused_is_refused_alone(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
 
     async def story(actor: TextActor, engine: FakeTexts) -> None:
-        for _ in range(2):
-            with pytest.raises(ValueError, match="no such word"):
-                await actor.embed(("", "unembeddable"))
-        await actor.embed(("", "fine"))
+        await actor.load()
+        engine.gate.clear()
+        first = asyncio.create_task(actor.embed(("", "first")))
+        texts = ("good", "unembeddable", "fine")
+        others = [asyncio.create_task(actor.embed(("", text))) for text in texts]
+        await asyncio.sleep(0.01)
+        engine.gate.set()
+        assert await first is None
+        assert await asyncio.gather(*others) == [None, "ValueError: no such word", None]
+        assert len(engine.batches[1]) == 3, "they waited together"
 
     serve(store, story)
-    assert entry(store, "", "fine") == b"|fine"
+    assert [entry(store, "", t) for t in ("good", "fine")] == [b"|good", b"|fine"]
+    assert entry(store, "", "unembeddable") is None
+
+
+def test_an_encoder_without_memory_refuses_nobody(tmp_path: Path) -> None:
+    async def story(actor: TextActor, engine: FakeTexts) -> None:
+        with pytest.raises(MemoryError):
+            await actor.embed(("", "endless"))
+        assert await actor.embed(("", "fine")) is None
+
+    serve(open_store(str(tmp_path)), story)
+
+
+class FickleStore:
+    """A store whose next calls about embeddings are refused."""
+
+    def __init__(self, store: Store, num_refused: int) -> None:
+        self._store = store
+        self.num_refused = num_refused
+        self.url = store.url
+
+    def read_embedding(self, name: str) -> bytes | None:
+        self._refuse()
+        return self._store.read_embedding(name)
+
+    def write_embedding(self, name: str, data: bytes) -> None:
+        self._refuse()
+        self._store.write_embedding(name, data)
+
+    def _refuse(self) -> None:
+        self.num_refused -= 1
+        if self.num_refused >= 0:
+            raise OSError(5, "503 slow down")
+
+
+@pytest.mark.parametrize("num_refused", [1, 2])
+def test_what_the_store_refuses_once_is_tried_again(tmp_path: Path, num_refused: int) -> None:
+    store = open_store(str(tmp_path))
+    fickle: Any = FickleStore(store, num_refused)
+
+    async def ask() -> None:
+        actor = TextActor(FakeTexts, spec(), fickle, delays=(0.0, 0.0))
+        assert await actor.embed(("", "a")) is None
+
+    asyncio.run(ask())
+    assert entry(store, "", "a") == b"|a"
+    assert fickle.num_refused < 0
+
+
+def test_a_ping_says_how_long_a_batch_has_taken(tmp_path: Path) -> None:
+    async def story(actor: TextActor, engine: FakeTexts) -> None:
+        assert await actor.ping() == 0.0
+        engine.gate.clear()
+        call = asyncio.create_task(actor.embed(("", "a")))
+        await asyncio.sleep(0.1)
+        assert 0.03 < await actor.ping() < 20
+        engine.gate.set()
+        await call
+        assert await actor.ping() == 0.0
+
+    serve(open_store(str(tmp_path)), story)
 
 
 def test_an_encoder_that_fails_to_load_fails_the_call() -> None:
@@ -152,30 +218,3 @@ def test_real_texts_arrive_in_the_request_to_the_bit(tiny_weights: Path) -> None
         engine.new_gang(num_slots=2).add(
             engine.request(key="k", prompt="", negative_prompt="", seed=1, text=None)
         )
-
-
-class FakeHandle:
-    """A Ray handle whose entries are bad for some calls."""
-
-    def __init__(self, store: Store, num_bad: int) -> None:
-        self._store = store
-        self._num_bad = num_bad
-        self.embed = SimpleNamespace(remote=self._embed)
-
-    async def _embed(self, texts: Sequence[str]) -> None:
-        self._num_bad -= 1
-        data = b"junk" if self._num_bad >= 0 else seal(b"sound")
-        self._store.write_embedding(entry_name(DIGEST, texts), data)
-
-
-def embedded(store: Store, num_bad: int, prompt: Prompt) -> bytes:
-    handle: Any = FakeHandle(store, num_bad)
-    actor = OptimizationActor(lambda _: pytest.fail("loaded"), spec(), store, handle)
-    return asyncio.run(actor._embedded(prompt))
-
-
-def test_an_actor_asks_again_for_a_damaged_entry_but_not_for_ever(tmp_path: Path) -> None:
-    store, prompt = open_store(str(tmp_path)), sample_task(1).prompt
-    assert embedded(store, 2, prompt) == b"sound"
-    with pytest.raises(OSError, match=r"_embeddings/[0-9a-f]{32} is damaged or gone"):
-        embedded(store, 3, prompt)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.failures import Failures
+from pipeline.failures import Failures, given_up
 from pipeline.objects import Objects
 from pipeline.places import connect
 from tests.pipeline.test_records import FAILURE
@@ -36,6 +36,14 @@ def test_pardons_add_up_and_leave_what_comes_later(objects: Objects, tmp_path: P
     ]
 
 
+def test_given_up_is_who_has_a_last_failure() -> None:
+    first = replace(FAILURE, asset_id="a" * 32, error_kind="diverged", quarantined=False)
+    last = replace(first, error_kind="export", quarantined=True)
+    other = replace(first, asset_id="b" * 32)
+    assert given_up([last, first, other]) == {"a" * 32: "export"}
+    assert given_up([first, last]) == {"a" * 32: "export"}
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -47,6 +55,7 @@ def test_pardons_add_up_and_leave_what_comes_later(objects: Objects, tmp_path: P
         b'{"attempt_ids": 5, "kind": null}',
         b'{"attempt_ids": "abc", "kind": null}',
         b"\xff\x00",
+        b"[" * 5000 + b"]" * 5000,
     ],
 )
 def test_damaged_and_foreign_files_are_skipped_and_said(

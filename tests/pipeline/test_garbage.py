@@ -1,4 +1,5 @@
 import itertools
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pipeline.errors import RunError
 from pipeline.garbage import Collected
 from pipeline.lease import Lease
 from pipeline.objects import Objects
+from pipeline.snapshots import RECENT_SECONDS
 from pipeline.store import Store, asset_name
 from tests import gcs_server, s3_server
 from tests.gcs_server import GcsServer
@@ -113,7 +115,7 @@ def move_back(store: Store, number: int, *, hours: float) -> None:
     store.put_json(name, document | {"created_at": moment})
 
 
-@pytest.mark.parametrize("damage", ["absent", "cut"])
+@pytest.mark.parametrize("damage", ["absent", "cut", "changed"])
 def test_an_asset_whose_packed_file_is_not_whole_stays(
     store: Store, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
@@ -128,9 +130,53 @@ def test_an_asset_whose_packed_file_is_not_whole_stays(
     store.objects.remove(bad.name)
     if damage == "cut":
         store.objects.publish(bad.name, data[:-1])
+    if damage == "changed":
+        middle = len(data) // 2
+        changed = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+        store.objects.publish(bad.name, changed)
     assert collect(store, hours=25)["one-asset files"] == 3
     assert f"{bad.name} is not there as it was packed" in caplog.text
     assert sum(len(shard.loose) for shard in store.shards()) == 2
+
+
+def test_a_pack_stays_while_what_replaces_it_is_damaged(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    asset_ids = fill(store, range(2))
+    pack(store)
+    for asset_id in asset_ids:
+        store.objects.remove(asset_name(asset_id))
+    fill(store, range(2, 4))
+    pack(store)
+    snapshot = store.assets.snapshots.newest()
+    assert snapshot is not None
+    (file,) = snapshot.files
+    assert file.rows == 4
+    data = store.objects.read(file.name) or b""
+    store.objects.publish(file.name, data[:-9] + b"x" + data[-8:])
+    assert collect(store, hours=25) == {"snapshots and indices": 2}
+    assert f"{file.name} is not there as it was packed" in caplog.text
+    store.objects.publish(file.name, data)
+    assert collect(store, hours=25) == {"one-asset files": 2, "packed files": 1}
+    assert len(seen(Store(store.objects))) == 4
+
+
+def test_packs_are_read_once_and_only_while_they_replace_something(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, range(4), ("a", "b"))
+    pack(store)
+    read: list[str] = []
+    plain = Objects.sha256
+    monkeypatch.setattr(
+        Objects, "sha256", lambda self, name: read.append(name) or plain(self, name)
+    )
+    assert collect(store, hours=23) == {}
+    assert read == []
+    assert collect(store, hours=25) == {"one-asset files": 4}
+    assert sorted(name.split("/")[1] for name in read) == ["collection=a", "collection=b"]
+    assert collect(store, hours=25) == {}
+    assert len(read) == 2
 
 
 def test_packed_files_that_no_snapshot_names_go_after_a_day(store: Store) -> None:
@@ -149,6 +195,19 @@ def test_packed_files_that_no_snapshot_names_go_after_a_day(store: Store) -> Non
     }
     assert [store.objects.exists(name) for name in (orphan, foreign, index)] == [0, 1, 0]
     assert len(seen(store)) == 2
+
+
+@pytest.mark.parametrize(("seconds", "num_removed"), [(2 * RECENT_SECONDS - 5, 0), (125, 2)])
+def test_no_grace_is_shorter_than_a_commit_s_view_is_old(
+    store: Store, seconds: float, num_removed: int
+) -> None:
+    """A writer that looked just before the packing still takes the assets for absent."""
+    fill(store, range(2))
+    pack(store)
+    done = garbage.collect(
+        store, grace_seconds=0, is_dry=False, clock=lambda: time.time() + seconds
+    )
+    assert sum(done.counts.values()) == num_removed
 
 
 def test_a_grace_of_nothing_spares_what_a_compactor_is_writing(store: Store) -> None:
@@ -177,12 +236,14 @@ def test_checkpoints_that_nobody_resumes_go(store: Store) -> None:
 def test_what_killed_runs_left_goes(store: Store) -> None:
     fill(store, [0])
     root = Path(store.url)
-    (root / "assets" / ".x.parquet.1.tmp").write_bytes(b"half")
+    temporary = root / "assets" / ".x.parquet.1.tmp"
+    temporary.write_bytes(b"half")
+    os.utime(temporary, (0, time.time() - 200))
     (root / f"_probe-{'0' * 32}").write_bytes(b"first")
     (root / "_probe-mine").write_bytes(b"x")
     store.write_embedding("0123", b"texts")
     before = everything(store)
-    done = garbage.collect(store, grace_seconds=0, is_dry=False, clock=lambda: time.time() + 1)
+    done = garbage.collect(store, grace_seconds=0, is_dry=False, clock=lambda: time.time() + 200)
     assert done.counts == {"temporaries": 1, "embeddings": 1, "probes": 1}
     assert done.num_bytes == {"temporaries": 4, "embeddings": 5, "probes": 5}
     gone = {"assets/.x.parquet.1.tmp", f"_probe-{'0' * 32}", "_embeddings/0123"}

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.interruption import Interruption
 
-SIGNALS = pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+SIGNALS = pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 
 
 def send(signum: int) -> None:
@@ -22,6 +22,19 @@ def test_a_signal_interrupts(signum: int) -> None:
         send(signum)
     assert interruption.exit_code == 128 + signum
     assert signal.getsignal(signum) is before
+
+
+@SIGNALS
+def test_a_signal_that_is_ignored_stays_so(signum: int) -> None:
+    """As under `nohup`, or in the background of a shell."""
+    before, interruption = signal.signal(signum, signal.SIG_IGN), Interruption()
+    try:
+        with interruption.listening():
+            send(signum)
+            assert signal.getsignal(signum) is signal.SIG_IGN
+        assert signal.getsignal(signum) is signal.SIG_IGN
+    finally:
+        signal.signal(signum, before)
 
 
 def softened(*signals: int, asked: list[str]) -> None:

@@ -1,16 +1,19 @@
 """Every event is counted once, in totals, metrics, display and store."""
 
 import io
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import RunError
+from pipeline.failure_log import FailureLog
 from pipeline.fleet import Glance, Lost
 from pipeline.ledger import Ledger
 from pipeline.metrics import JobMetrics
 from pipeline.progress import LINE_SECONDS, LineDisplay
-from pipeline.records import Outcome
+from pipeline.records import Failure, Outcome
 from pipeline.retry import Decision
 from pipeline.schedule import Attempt, Failed, Schedule
 from tests.pipeline.sample_assets import open_store, sample_task
@@ -19,7 +22,7 @@ from tests.pipeline.sample_assets import open_store, sample_task
 class Bench:
     """A ledger of three tasks with a clock of its own."""
 
-    def __init__(self, tmp_path: Path) -> None:
+    def __init__(self, tmp_path: Path, *, log: FailureLog | None = None) -> None:
         self.now = 100.0
         self.stream = io.StringIO()
         self.metrics = JobMetrics()
@@ -29,6 +32,7 @@ class Bench:
             LineDisplay(self.stream, clock=lambda: self.now),
             self.metrics,
             num_tasks=3,
+            log=log,
             clock=lambda: self.now,
         )
 
@@ -71,6 +75,12 @@ def test_a_committed_asset(bench: Bench) -> None:
     assert bench.count('stage_seconds_sum{stage="export"}') == 1.5
     assert bench.count("last_commit_timestamp_seconds") > 1e9
     assert bench.lines() == ["[1/3] committed 'a red ball, number 0' in 1 min 10 s"]
+
+
+def test_what_was_resumed_is_said(bench: Bench) -> None:
+    bench.ledger.ordered(attempt(0))
+    bench.ledger.committed(attempt(0).task, outcome(attempt(0), num_resumed_steps=40))
+    assert bench.lines()[0].endswith(", resumed at step 40")
 
 
 def test_an_asset_that_another_run_committed(bench: Bench) -> None:
@@ -235,3 +245,68 @@ def test_a_record_of_a_failure_that_the_store_refuses(
     else:
         bench.ledger.failed(failed)
         assert bench.lines()[0].startswith("warning: a failure is not kept in _failures/: ")
+
+
+class Storage:
+    """Keeps a record when the test lets it, or refuses it."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.error: OSError | None = None
+        self.kept: list[Failure] = []
+
+    def write(self, failure: Failure) -> None:
+        assert self.gate.wait(10.0)
+        if self.error is not None:
+            raise self.error
+        self.kept.append(failure)
+
+
+def charged(number: int, *, gives_up: bool = False) -> Failed:
+    decision = Decision(change=None if gives_up else "same")
+    return Failed(attempt=attempt(number), kind="export", message="m", decision=decision)
+
+
+def test_only_the_record_that_gives_an_asset_up_is_waited_for(tmp_path: Path) -> None:
+    storage = Storage()
+    bench = Bench(tmp_path, log=FailureLog(storage.write))
+    for number in range(2):
+        bench.ledger.ordered(attempt(number))
+    bench.ledger.failed(charged(0))
+    bench.ledger.failed(charged(1, gives_up=True))
+    assert storage.kept == []
+    assert [kept.asset_id for kept in bench.store.failures()] == [attempt(1).task.asset_id]
+    storage.gate.set()
+    bench.ledger.close(10.0)
+    assert [kept.asset_id for kept in storage.kept] == [attempt(0).task.asset_id]
+    assert not [line for line in bench.lines() if line.startswith("warning")]
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_a_refusal_is_heard_at_the_next_turn_or_at_the_end(tmp_path: Path, is_last: bool) -> None:
+    storage = Storage()
+    storage.error = OSError(28, "No space left on device")
+    storage.gate.set()
+    log = FailureLog(storage.write)
+    bench = Bench(tmp_path, log=log)
+    bench.ledger.ordered(attempt(0))
+    bench.ledger.failed(charged(0))
+    if is_last:
+        bench.ledger.close(10.0)
+    else:
+        log.close(10.0)
+        turned(bench, Schedule([], num_tasks=0, num_slots=1))
+    warning = "warning: a failure is not kept in _failures/: No space left on device"
+    assert bench.lines().count(warning) == 1
+
+
+def test_seeds_of_one_prompt_are_each_on_their_way(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    seeds = [sample_task(k, prompt="a red ball") for k in range(3)]
+    for number, task in enumerate(seeds):
+        bench.ledger.ordered(replace(attempt(number), task=task))
+    bench.ledger.glimpsed("a", Glance(fractions={task.asset_id: 0.5 for task in seeds}))
+    bench.now += LINE_SECONDS
+    turned(bench, Schedule(seeds, num_tasks=3, num_slots=3))
+    (line,) = bench.lines()
+    assert line.startswith("0/3 assets, 3 running (50 %), 540.0 an hour, 10 s left")

@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import os
 import pickle
 import signal
@@ -6,19 +7,26 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline import places
 from pipeline.errors import RunError, UserError
 from pipeline.objects import Objects
-from pipeline.places import connect
+from pipeline.places import StorageError, connect
 from tests import gcs_server, s3_server
 from tests.clusters import free_ports
-from tests.pipeline.storage import Bucket, CarelessBucket, LockedBucket, objects_in
+from tests.pipeline.storage import (
+    Bucket,
+    CarelessBucket,
+    LockedBucket,
+    make_impatient,
+    objects_in,
+)
 from tests.storage_server import StorageServer
 
 ROOT = Path(__file__).parents[2]
@@ -303,6 +311,75 @@ def test_a_busy_server_is_asked_again(server: StorageServer, status: int) -> Non
     server.fail_next(1, status=status)
     assert server.objects("place").create("x", b"1")
     assert server.num_pending == 0
+
+
+OPERATIONS: dict[str, Callable[[Objects], object]] = {
+    "create": lambda objects: objects.create("y", b"1"),
+    "publish": lambda objects: objects.publish("y", b"1"),
+    "read": lambda objects: objects.read("x"),
+    "names": lambda objects: objects.names(""),
+    "entries": lambda objects: objects.entries(""),
+    "exists": lambda objects: objects.exists("x"),
+    "remove": lambda objects: objects.remove("x"),
+    "open": lambda objects: objects.open("x"),
+    "sha256": lambda objects: objects.sha256("x"),
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_server_that_stays_busy_is_an_error_of_the_system(
+    server: StorageServer, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    make_impatient(server, monkeypatch)
+    objects = server.objects("place")
+    objects.create("x", b"1")
+    server.fail_next(1000)
+    with pytest.raises(OSError, match=r"503|Service Unavailable") as caught:
+        OPERATIONS[operation](objects)
+    server.heal()
+    assert places.kind(caught.value) == "passing"
+    assert isinstance(caught.value, StorageError) == (server.scheme == "gs")
+    assert (
+        server.url("place") in [caught.value.filename, *getattr(caught.value, "__notes__", [])][-1]
+    )
+
+
+def test_a_file_that_was_opened_fails_as_its_place_does(
+    server: StorageServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_impatient(server, monkeypatch)
+    objects = server.objects("place")
+    objects.create("x", b"12345")
+    with objects.open("x") as stream:
+        assert stream.read(2) == b"12"
+        server.fail_next(1000)
+        with pytest.raises(OSError, match="503"):
+            stream.read(2)
+        server.heal()
+        assert stream.seek(-1, os.SEEK_END) == 4
+        assert (stream.read(), stream.tell()) == (b"5", 5)
+
+
+def test_a_digest_is_of_all_bytes(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.objects._READ_BYTES", 7)
+    data = os.urandom(100)
+    objects.create("x", data)
+    assert objects.sha256("x") == hashlib.sha256(data).hexdigest()
+    assert objects.sha256("absent") is None
+
+
+@pytest.mark.parametrize("scheme", ["gs", "s3"])
+def test_a_server_that_is_not_there_is_an_error_of_the_system(
+    scheme: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = request.getfixturevalue(scheme)
+    make_impatient(server, monkeypatch)
+    (port,) = free_ports(1)
+    options = {**server.options(), "endpoint_url": f"http://127.0.0.1:{port}"}
+    fs, root = connect(f"{scheme}://bucket/x", **options)
+    with pytest.raises(OSError, match="connect") as caught:
+        Objects(fs, root, url=f"{scheme}://bucket/x").read("x")
+    assert places.kind(caught.value) == "passing"
 
 
 def test_a_path_through_a_file_is_a_users_mistake(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import errno
+import hashlib
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 from pipeline import packing
 from pipeline.asset_table import BLOBS, asset_table, to_parquet_bytes
 from pipeline.packing import DamagedPack, Gone, Member, Packer
+from pipeline.places import StorageError
 from pipeline.store import Store, asset_name
 from tests.pipeline.packed import ASSET, fill
 from tests.pipeline.sample_assets import (
@@ -57,7 +60,9 @@ def test_a_pack_holds_every_column_of_every_asset(store: Store) -> None:
     assert pack.asset_ids == sorted(member.asset_id for member in members)
     assert pack.left == []
     assert pack.file is not None
-    assert (pack.file.rows, pack.file.bytes) == (6, len(store.objects.read(NAME) or b""))
+    data = store.objects.read(NAME) or b""
+    assert (pack.file.rows, pack.file.bytes) == (6, len(data))
+    assert pack.file.sha256 == hashlib.sha256(data).hexdigest() == store.objects.sha256(NAME)
 
 
 def test_pictures_are_stored_as_they_are_and_scalars_compressed(store: Store) -> None:
@@ -208,6 +213,33 @@ def test_a_damaged_pack_is_an_error(store: Store) -> None:
     store.objects.remove(NAME)
     with pytest.raises(DamagedPack):
         packer.write("packed/shard=x00/two.parquet", members)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EIO, "Input/output error"),
+        StorageError("passing", "answer 503", "gs://bucket/out"),
+        TimeoutError(),
+    ],
+)
+def test_a_pack_that_is_out_of_reach_is_not_damaged(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    fill(store, range(2))
+    packer = Packer(store.objects, CARRIED)
+    pack = packer.write(NAME, loose(store))
+    members = [Member(asset_id=x, name=NAME, row_group=0, num_bytes=9) for x in pack.asset_ids]
+
+    class Unreachable(io.BytesIO):
+        def read(self, *_: object) -> bytes:
+            raise error
+
+    monkeypatch.setattr(store.objects, "open", lambda _: Unreachable(bytes(100)))
+    with pytest.raises(type(error)) as caught:
+        packer.write("packed/shard=x00/two.parquet", members)
+    assert caught.value is error
+    assert list(store.objects.stale(0)) == []
 
 
 def test_a_vanished_asset_is_gone(store: Store) -> None:

@@ -1,5 +1,6 @@
 import errno
 import os
+import pickle
 import re
 import shutil
 from pathlib import Path
@@ -59,6 +60,32 @@ def test_an_error_is_of_one_kind(error: Exception, kind: str) -> None:
     assert str(line).startswith("cannot write to x: ")
     assert isinstance(line, UserError if kind == "refused" else RunError)
     assert str(line).endswith("; mend it") == (kind == "refused")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(CloudError(503), "passing"), (CloudError(403), "refused")]
+)
+def test_what_a_client_raises_becomes_one_family(error: Exception, kind: str) -> None:
+    with (
+        pytest.raises(places.StorageError, match="denied") as caught,
+        places.client_errors("gs://bucket/out"),
+    ):
+        raise error
+    assert caught.value.__cause__ is error
+    assert (places.kind(caught.value), places.reason(caught.value)) == (kind, "denied")
+    assert caught.value.filename == "gs://bucket/out"
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert isinstance(again, places.StorageError)
+    assert (str(again), places.kind(again)) == (str(caught.value), kind)
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError("x"), PermissionError("x"), UserError("x"), RunError("x")]
+)
+def test_errors_that_say_more_stay_what_they_are(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, places.client_errors("gs://bucket/out"):
+        raise error
+    assert caught.value is error
 
 
 def s3_error(**response: str) -> OSError:

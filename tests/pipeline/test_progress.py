@@ -25,7 +25,8 @@ MIDDLE = Snapshot(
     num_actors=1,
     elapsed=3600.0,
     steps_per_second=4.25,
-    fractions={"a red ball": 0.75, "a blue ball": 0.25},
+    fractions={"1": 0.75, "2": 0.25},
+    prompts={"1": "a red ball", "2": "a blue ball"},
 )
 
 
@@ -86,7 +87,9 @@ def test_a_terminal_gets_bars() -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=160, height=40)
     display = BarDisplay(console)
-    display.update(Snapshot(total=10, fractions={f"ball {k}": 0.5 for k in range(20)}))
+    prompts = {f"id-{k}": f"ball {k}" for k in range(MAX_SCENE_BARS)}
+    fractions = {f"id-{k}": 0.5 for k in range(20)}
+    display.update(Snapshot(total=10, fractions=fractions, prompts=prompts))
     display.update(MIDDLE)
     display.say("an [event] of note")
     display.close()
@@ -96,3 +99,4 @@ def test_a_terminal_gets_bars() -> None:
     assert "an [event] of note" in seen
     assert f"ball {MAX_SCENE_BARS - 1}" in seen
     assert f"ball {MAX_SCENE_BARS}" not in seen
+    assert "id-" not in seen

@@ -50,9 +50,6 @@ def test_an_outcome_stays_small() -> None:
         error_kind="out_of_memory",
         message="x" * 300,
         stage_seconds={"optimise": 100.0, "export": 3.0, "commit": 0.1},
-        losses={"sds": 0.1, "opacity": 0.2},
-        node="node-" + "n" * 50,
-        device="NVIDIA H200",
     )
     assert len(pickle.dumps(outcome)) < 1500
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import retry
-from pipeline.retry import MAX_CHARGED, TABLE, attempt_seed, classify, decide
+from pipeline.retry import MAX_CHARGED, MOST_IN_COMPANY, TABLE, attempt_seed, classify, decide
 
 KINDS = st.sampled_from([*TABLE, "a kind of tomorrow"])
 
@@ -13,9 +13,13 @@ KINDS = st.sampled_from([*TABLE, "a kind of tomorrow"])
 @pytest.mark.parametrize("kind", TABLE)
 def test_each_kind_is_retried_as_often_as_its_row_says(kind: str) -> None:
     policy = TABLE[kind]
+    assert policy.meaning
+    if policy.retries is None:
+        assert not decide([kind] * 5000).gives_up
+        return
     changes = [decide([kind] * n).change for n in range(1, policy.retries + 2)]
     assert changes == [policy.change] * policy.retries + [None]
-    assert policy.meaning
+    assert retry.changes([kind] * (policy.retries + 1)) == changes
 
 
 def test_what_the_rows_promise() -> None:
@@ -23,13 +27,27 @@ def test_what_the_rows_promise() -> None:
     assert {TABLE[kind].change for kind in ("suspect", "actor_died", "hung")} == {"alone"}
     assert TABLE["out_of_memory"].change == "frugal"
     uncharged = {kind for kind, policy in TABLE.items() if not policy.charged}
-    assert uncharged == {"suspect", "node_lost", "preempted", "gang_out_of_memory"}
+    assert uncharged == {"suspect", "node_lost", "preempted", "gang_out_of_memory", "encode"}
 
 
 @pytest.mark.parametrize("kind", ["node_lost", "preempted"])
 def test_nothing_is_given_up_because_machines_go_away(kind: str) -> None:
-    assert decide([kind] * 500) == decide([kind])
+    assert not decide([kind] * 5000).gives_up
     assert not decide(["diverged", *[kind] * 200, "diverged", *[kind] * 200]).gives_up
+
+
+def test_who_loses_machine_after_machine_goes_on_alone() -> None:
+    changes = retry.changes(["node_lost"] * 7)
+    assert changes == ["same"] * (MOST_IN_COMPANY - 1) + ["alone"] * 3
+    assert not retry.policy("node_lost").charged
+    assert set(retry.changes(["preempted"] * 50)) == {"same"}, "what was announced says nothing"
+
+
+def test_for_what_an_actor_may_be_at_fault() -> None:
+    elsewhere = {kind for kind, policy in TABLE.items() if policy.elsewhere}
+    own = {"diverged", "empty", "saturated"}
+    outside = {"node_lost", "preempted", "gang_out_of_memory", "encode"}
+    assert elsewhere == set(TABLE) - own - outside
 
 
 def test_an_unknown_kind_counts_as_internal() -> None:
@@ -49,7 +67,9 @@ def test_a_suspect_is_not_charged() -> None:
 
 @given(st.lists(KINDS, min_size=1, max_size=60))
 def test_no_history_goes_on_for_ever(kinds: list[str]) -> None:
-    longest = sum(policy.retries for policy in TABLE.values()) + len(TABLE) + 2
+    """Those apart that have no limit."""
+    kinds = [kind for kind in kinds if retry.policy(kind).retries is not None] or ["internal"]
+    longest = sum(policy.retries or 0 for policy in TABLE.values()) + len(TABLE) + 2
     lived = next((n for n in range(1, len(kinds) + 1) if decide(kinds[:n]).gives_up), len(kinds))
     assert lived <= longest
 

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from pipeline import retry
 from pipeline.fleet import Cause
 from pipeline.records import Outcome, Task
-from pipeline.schedule import LOOKAHEAD, Attempt, Failed, Schedule
+from pipeline.schedule import ACTORS_FOR_A_SUSPECT, LOOKAHEAD, Attempt, Failed, Schedule
 from tests.pipeline.sample_assets import sample_task
 
 
@@ -203,14 +203,89 @@ def test_a_full_actor_is_emptied_for_a_suspect_and_the_others_go_on() -> None:
     assert (actor, attempt.alone) == ("b", False), "one actor is enough for the suspects"
 
 
+def test_one_actor_in_fifty_serves_suspects() -> None:
+    actors = [f"actor-{k}" for k in range(2 * ACTORS_FOR_A_SUSPECT)]
+    schedule = scheduled(tasks(600), *actors, num_slots=1)
+    orders = drain(schedule)
+    for actor, cause in (("actor-0", "process"), ("actor-1", "process"), ("actor-2", "node")):
+        schedule.lose(actor, "gone", cause=cause)  # pyright: ignore[reportArgumentType]
+        schedule.join(actor)
+    assert schedule.num_suspects == 2 * (1 + LOOKAHEAD)
+    sent, serving = drain(schedule), set[str]()
+    assert [actor for actor, attempt in sent if attempt.alone] == ["actor-2"], "it is new"
+    for actor, attempt in orders:
+        if actor not in ("actor-0", "actor-1", "actor-2"):
+            schedule.settle(actor, committed(attempt))
+            sent += drain(schedule)
+            serving = {name for name, x in sent if x.alone}
+            assert len(serving) <= 2
+            if len(serving) == 2:
+                break
+    assert len(serving) == 2
+
+
+def test_what_an_actor_failed_goes_to_another_even_if_that_one_is_full() -> None:
+    schedule = scheduled(tasks(4), "bad", "good", num_slots=1)
+    orders = drain(schedule)
+    for actor, attempt in orders:
+        if actor == "bad":
+            schedule.settle(actor, failed(attempt, "store"))
+    assert schedule.idle() == ["bad"]
+    assert drain(schedule) == []
+    first = next(attempt for actor, attempt in orders if actor == "good")
+    schedule.settle("good", committed(first))
+    ((actor, attempt),) = drain(schedule)
+    assert (actor, attempt.number) == ("good", 2)
+    schedule.part("good")
+    ((actor, attempt),) = drain(schedule)
+    assert (actor, attempt.number) == ("bad", 2), "there is no other one"
+
+
+def test_what_failed_goes_to_an_actor_that_has_made_something() -> None:
+    schedule = scheduled(tasks(9), "first", "second", "proven", num_slots=2)
+    held = drain(schedule)
+    for actor, attempt in held:
+        if actor != "proven":
+            schedule.settle(actor, failed(attempt, "store"))
+    made = next(attempt for actor, attempt in held if actor == "proven")
+    schedule.settle("proven", committed(made))
+    assert {actor for actor, _ in drain(schedule)} == {"proven"}
+
+
+def test_an_actor_at_fault_is_forgiven_by_its_prompts() -> None:
+    schedule = scheduled(tasks(3), "bad", "good", num_slots=2)
+    held = [attempt for actor, attempt in drain(schedule) if actor == "bad"]
+    for attempt in held:
+        schedule.settle("bad", failed(attempt, "internal"))
+    assert schedule.num_suspects == len(held) == 2
+    schedule.forgive("bad", [attempt.task.asset_id for attempt in held])
+    assert (schedule.num_suspects, schedule.num_waiting) == (0, 2)
+    again = drain(schedule)
+    assert {actor for actor, _ in again} == {"good"}
+    assert [(x.alone, x.number) for _, x in again] == [(False, 2)] * len(again)
+
+
 def test_a_lost_machine_is_nobodys_fault() -> None:
     schedule = scheduled(tasks(1), num_slots=1)
-    for _ in range(retry.TABLE["node_lost"].retries):
+    for _ in range(retry.MOST_IN_COMPANY - 1):
         schedule.join("a")
         ((_, attempt),) = drain(schedule)
         assert not attempt.alone
         (loss,) = schedule.lose("a", "gone", cause="node")
         assert (loss.kind, loss.decision.change) == ("node_lost", "same")
+
+
+def test_who_loses_its_machine_again_and_again_is_made_alone() -> None:
+    schedule = scheduled(tasks(2), num_slots=1)
+    for _ in range(retry.MOST_IN_COMPANY):
+        schedule.join("a")
+        assert len(drain(schedule)) == 2
+        schedule.lose("a", "gone", cause="node")
+    for _ in range(50):
+        schedule.join("a")
+        ((_, attempt),) = drain(schedule)
+        assert attempt.alone
+        assert not schedule.lose("a", "gone", cause="node")[0].decision.gives_up
 
 
 def test_an_actor_that_hangs_is_like_one_that_dies() -> None:
@@ -314,11 +389,14 @@ class Story:
     """What the oracle knows of one task."""
 
     task: Task
-    history: list[str] = field(default_factory=list)
+    history: list[tuple[str, str | None]] = field(default_factory=list)
     num_attempts: int = 0
+    num_reseeds: int = 0
+    avoided: set[str] = field(default_factory=set)
 
-    def changes(self) -> list[str]:
-        return [retry.policy(kind).change for kind in self.history]
+    def changes(self) -> list[str | None]:
+        kinds = [kind for kind, _ in self.history]
+        return [retry.decide(kinds[: number + 1]).change for number in range(len(kinds))]
 
     @property
     def alone(self) -> bool:
@@ -337,6 +415,8 @@ class PlainSchedule:
         self.held: dict[str, list[Story]] = {}
         self.actors: list[str] = []
         """Those that have joined; the one whose load changed last comes last."""
+        self.trust: dict[str, int] = {}
+        """0 after a success, 1 for an actor that is new, 2 after a failure that may be its own."""
 
     def touch(self, actor: str) -> None:
         if actor in self.actors:
@@ -354,21 +434,33 @@ class PlainSchedule:
             self.suspects.append(self.never_tried.pop(0))
         if not self.actors:
             return None
-        actors = sorted(self.actors, key=self.load)
-        if self.suspects and not self.load(actors[0]):
-            return self.send(actors[0], self.suspects)
-        sharing = [actor for actor in actors if not self.is_alone(actor)]
-        if self.suspects and len(sharing) == len(actors):
-            sharing = sharing[1:]
+        kept: list[str] = []
+        if self.suspects:
+            able = self.able(self.suspects[0])
+            if able and not self.load(able[0]):
+                return self.send(able[0], self.suspects)
+            most = max(1, len(self.actors) // ACTORS_FOR_A_SUSPECT)
+            number = most - sum(map(self.is_alone, self.actors))
+            kept = able[: max(0, min(number, len(self.suspects)))]
         waiting = [*self.taken_away, *self.never_tried, *self.failed]
         running = sum(map(len, self.held.values()))
-        num_actors = len(actors) + num_coming
+        num_actors = len(self.actors) + num_coming
         share = (len(waiting) + running + num_actors - 1) // num_actors
         window = min(self.num_slots + LOOKAHEAD, max(1, share))
-        for actor in sharing:
-            if waiting and self.load(actor) < window:
-                return self.send(actor, self.taken_away or self.never_tried or self.failed)
+        for queue in (self.taken_away, self.never_tried, self.failed):
+            for actor in self.able(queue[0]) if queue else []:
+                if actor not in kept and self.load(actor) < window:
+                    return self.send(actor, queue)
         return None
+
+    def able(self, story: Story) -> list[str]:
+        """Who may be sent a task: not who failed it, and of the others only the most trusted."""
+        allowed = set(self.actors)
+        if story.avoided and (others := allowed - story.avoided):
+            best = min(self.trust.get(actor, 1) for actor in others)
+            allowed = {actor for actor in others if self.trust.get(actor, 1) == best}
+        actors = sorted(self.actors, key=lambda a: (self.load(a), self.trust.get(a, 1)))
+        return [actor for actor in actors if actor in allowed and not self.is_alone(actor)]
 
     def send(self, actor: str, queue: list[Story]) -> tuple[str, Story]:
         story = queue.pop(0)
@@ -382,17 +474,32 @@ class PlainSchedule:
         (story,) = [story for story in self.held[actor] if story.task.asset_id == asset_id]
         self.held[actor].remove(story)
         self.touch(actor)
-        return None if kind is None else self.fail(story, kind)
+        if kind is None or retry.policy(kind).elsewhere:
+            self.trust[actor] = 0 if kind is None else 2
+        return None if kind is None else self.fail(story, kind, actor)
 
     def lose(self, actor: str, kind: str) -> list[bool]:
         if actor in self.actors:
             self.actors.remove(actor)
-        return [self.fail(story, kind) for story in self.held.pop(actor, [])]
+        self.trust[actor] = 1 if kind == "node_lost" else 2
+        return [self.fail(story, kind, actor) for story in self.held.pop(actor, [])]
 
-    def fail(self, story: Story, kind: str) -> bool:
-        story.history.append(kind)
-        if retry.decide(story.history).gives_up:
+    def forgive(self, actor: str, asset_ids: Sequence[str]) -> None:
+        held = [story for stories in self.held.values() for story in stories]
+        for story in [*held, *self.suspects, *self.taken_away, *self.failed]:
+            if story.task.asset_id in asset_ids:
+                story.history = [(kind, by) for kind, by in story.history if by != actor]
+        self.taken_away += [story for story in self.suspects if not story.alone]
+        self.suspects = [story for story in self.suspects if story.alone]
+
+    def fail(self, story: Story, kind: str, actor: str) -> bool:
+        story.history.append((kind, actor))
+        if retry.policy(kind).elsewhere:
+            story.avoided.add(actor)
+        change = story.changes()[-1]
+        if change is None:
             return True
+        story.num_reseeds += change == "new_seed"
         if story.alone:
             self.suspects.append(story)
         else:
@@ -421,15 +528,15 @@ class Comparison(RuleBasedStateMachine):
         known = {
             task.asset_id: kinds
             for task in self.all
-            if (kinds := histories.get(task.prompt.row)) and not retry.decide(kinds).gives_up
+            if (kinds := histories.get(task.prompt.row)) and None not in retry.changes(kinds)
         }
         self.num_slots = num_slots
         self.schedule = scheduled(self.all, num_slots=num_slots, histories=known)
-        histories_of = {task.asset_id: list(known.get(task.asset_id, ())) for task in self.all}
-        stories = [
-            Story(task, histories_of[task.asset_id], len(histories_of[task.asset_id]))
-            for task in self.all
-        ]
+        stories = [Story(task) for task in self.all]
+        for story in stories:
+            story.history = [(kind, None) for kind in known.get(story.task.asset_id, ())]
+            story.num_attempts = len(story.history)
+            story.num_reseeds = story.changes().count("new_seed")
         self.plain = PlainSchedule(stories, num_slots)
         self.joined: set[str] = set()
         self.held: dict[str, list[Attempt]] = {actor: [] for actor in ACTORS}
@@ -472,8 +579,7 @@ class Comparison(RuleBasedStateMachine):
         assert attempt.number == story.num_attempts
         assert attempt.alone == story.alone
         assert attempt.is_frugal == ("frugal" in changes)
-        num_reseeds = changes.count("new_seed")
-        assert attempt.seed == retry.attempt_seed(attempt.task.prompt.seed, num_reseeds)
+        assert attempt.seed == retry.attempt_seed(attempt.task.prompt.seed, story.num_reseeds)
 
     @precondition(lambda self: any(self.held.values()))
     @rule(choice=st.randoms(use_true_random=False), kind=st.sampled_from([None, None, *KINDS]))
@@ -508,6 +614,12 @@ class Comparison(RuleBasedStateMachine):
         assert [(loss.attempt, loss.kind) for loss in losses] == [(x, kind) for x in held]
         for loss, gives_up in zip(losses, self.plain.lose(actor, kind), strict=True):
             self.note(loss, gives_up=gives_up)
+
+    @rule(actor=actor_names, rows=st.sets(st.integers(0, 24)))
+    def forgive(self, actor: str, rows: set[int]) -> None:
+        asset_ids = [task.asset_id for task in self.all if task.prompt.row in rows]
+        self.schedule.forgive(actor, asset_ids)
+        self.plain.forgive(actor, asset_ids)
 
     @invariant()
     def every_task_is_in_one_place(self) -> None:

@@ -138,6 +138,37 @@ def test_poison_is_quarantined_and_its_neighbours_live() -> None:
     assert balance(report) == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.parametrize("num_gpus", [8, 100])
+def test_bad_gpus_take_no_prompt_with_them(num_gpus: int) -> None:
+    given = replace(CALM, prompts=2000, gpus=num_gpus, bad_gpus=0.2, seed=3)
+    report = simulate(given)
+    num_bad = report.events["bad GPUs"]
+    assert 1 <= num_bad <= num_gpus / 2
+    assert report.events["actors replaced"] >= num_bad
+    assert (report.num_committed, report.num_quarantined) == (2000, 0)
+    assert report.wasted_share < 0.1
+    assert f"{num_bad} bad GPUs" in report.render()
+    assert balance(report) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_where_all_gpus_are_bad_the_run_ends() -> None:
+    report = simulate(replace(CALM, prompts=100, bad_gpus=1.0))
+    assert (report.num_committed, report.num_quarantined) == (0, 100)
+    assert "actors replaced" not in report.events
+
+
+def test_what_is_too_large_even_alone_is_given_up_after_a_frugal_attempt() -> None:
+    """As the worker has it: a gang of several slots that is exhausted is made smaller, whoever was
+    in it; only a gang of one slot is charged."""
+    report = simulate(replace(CALM, prompts=40, gpus=1, nodes_of=1, out_of_memory=0.2))
+    assert report.num_committed == 40
+    assert report.retried["gang_out_of_memory"]
+    halved = simulate(replace(CALM, prompts=1, gpus=1, nodes_of=1, out_of_memory=1.0))
+    # Alone in gangs of four, two and one slots, then frugally.
+    assert halved.retried == {"gang_out_of_memory": 2, "out_of_memory": 1}
+    assert halved.num_committed == 1
+
+
 def test_a_hung_actor_costs_its_wait_and_nobody_is_given_up() -> None:
     given = replace(CALM, hangs=0.01, hang_minutes=5.0)
     report = simulate(given)
@@ -191,7 +222,9 @@ def test_sudden_ends_waste_what_one_calculates(minutes: float) -> None:
     wasted = sum(report.gpu_hours_wasted.values())
     num_events = report.events["nodes that went unannounced"]
     assert num_events > 100
-    assert report.gpu_hours_wasted.keys() == {"node_lost"}
+    # An actor that goes within a blink after its commit has its asset made again.
+    unheard = {"duplicate"} if report.num_unacknowledged else set()
+    assert report.gpu_hours_wasted.keys() == {"node_lost"} | unheard
     found = wasted / (report.gpu_hours_useful + wasted)
     assert found == pytest.approx(expected / (1 + expected), rel=4 / math.sqrt(num_events))
     assert balance(report) == pytest.approx(0.0, abs=1e-6)
@@ -240,6 +273,7 @@ def test_the_command_prints_a_page_or_json(capsys: pytest.CaptureFixture[str]) -
     assert "50 prompts on 2 GPUs of 2 slots" in page
     assert "nothing lost, nothing twice" in page
     assert "--slots 2" in page
+    assert "not simulated:\n  the encode stage" in page
     assert cli.main([*words, "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["num_committed"] + figures["num_quarantined"] == 50

@@ -13,14 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import snapshots as module
+from pipeline.asset_names import SHARDS
 from pipeline.errors import InvalidStore
 from pipeline.objects import Objects
-from pipeline.places import connect
-from pipeline.plan import SHARDS
+from pipeline.places import StorageError, connect
 from pipeline.snapshots import Index, PackedFile, Snapshots, snapshot_name, to_bytes, to_hex
 from tests.pipeline.storage import Bucket, ForgetfulBucket, objects_in
 
-FILES = [PackedFile(name=f"packed/shard=x00/{k}.parquet", rows=1, bytes=10) for k in range(3)]
+FILES = [
+    PackedFile(name=f"packed/shard=x00/{k}.parquet", rows=1, bytes=10, sha256=64 * "0")
+    for k in range(3)
+]
 IDS = st.binary(min_size=16, max_size=16).map(bytes.hex)
 
 
@@ -100,6 +103,23 @@ def test_a_recent_snapshot_needs_no_listing(monkeypatch: pytest.MonkeyPatch) -> 
     assert listed == ["_snapshots"]
 
 
+def test_a_look_that_failed_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise what is packed would count as absent for a minute, and be committed again."""
+    objects = objects_in(Bucket)
+    first = Snapshots(objects).publish(1, FILES[:1], index_of({"00" * 16: (0, 0)}), partition=None)
+    reader = Snapshots(objects)
+
+    def fail(*_: object) -> None:
+        raise StorageError("passing", "answer 503", objects.url)
+
+    for method in ("names", "read"):
+        with monkeypatch.context() as context:
+            context.setattr(objects, method, fail)
+            with pytest.raises(StorageError):
+                reader.recent()
+    assert reader.recent() == first
+
+
 def test_one_shard_is_one_small_read() -> None:
     objects = objects_in(Bucket)
     rng = np.random.default_rng(0)
@@ -149,7 +169,8 @@ def test_what_is_no_snapshot_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"{", b"[]", b"{}", b"\xff", b'{"files": 3}', b'{"files": [{}]}', b"null"]
+    "data",
+    [b"", b"{", b"[]", b"{}", b"\xff", b'{"files": 3}', b'{"files": [{}]}', b"null", b"[" * 5000],
 )
 def test_a_damaged_snapshot_is_named(tmp_path: Path, data: bytes) -> None:
     objects = local(tmp_path)
@@ -185,7 +206,9 @@ def test_a_snapshot_reads_well_by_eye(tmp_path: Path) -> None:
         "number": 1,
         "partition_by": None,
         "partition_type": None,
-        "files": [{"name": "packed/shard=x00/0.parquet", "rows": 1, "bytes": 10}],
+        "files": [
+            {"name": "packed/shard=x00/0.parquet", "rows": 1, "bytes": 10, "sha256": 64 * "0"}
+        ],
         "num_assets": 1,
     }
 

@@ -90,7 +90,8 @@ def outcomes(futures: list["Future[Outcome]"]) -> list[Outcome]:
 
 
 def test_more_prompts_than_slots(start: Start, tmp_path: Path) -> None:
-    worker, engine = start(node="n1")
+    worker, engine = start()
+    began = time.monotonic()
     found = outcomes([worker.submit(attempt(k)) for k in range(5)])
     assert [outcome.status for outcome in found] == ["committed"] * 5
     assert open_store(str(tmp_path)).committed() == {outcome.asset_id for outcome in found}
@@ -100,9 +101,8 @@ def test_more_prompts_than_slots(start: Start, tmp_path: Path) -> None:
     assert set(last.stage_seconds) == {"wait", "optimise", "export", "commit"}
     assert all(seconds >= 0 for seconds in last.stage_seconds.values())
     assert last.stage_seconds["wait"] > found[0].stage_seconds["wait"]
-    assert sum(last.stage_seconds.values()) <= last.wall_seconds + 0.1
-    assert (last.node, last.device, last.mesh_status) == ("n1", engine.device, "ok")
-    assert (last.iterations, last.gpu_seconds, dict(last.losses)) == (5, 0.5, {"sds": 0.25})
+    assert sum(last.stage_seconds.values()) <= time.monotonic() - began + 0.1
+    assert (last.gpu_seconds, last.mesh_status) == (0.5, "ok")
     assert last.bytes_written > 0
 
 
@@ -166,9 +166,11 @@ def test_a_device_that_is_broken_for_good_ends_the_process(start: Start) -> None
         raise SystemExit  # as os._exit does, this ends the thread at once
 
     worker, _ = start(Dying(), on_broken=leave)
-    future = worker.submit(attempt(0, "break"))
+    crowd = [worker.submit(attempt(k, "break")) for k in range(3)]
     assert broken.wait(SECONDS)
-    assert not future.done(), "the driver learns it from the death"
+    # All were answered before: the driver has nobody left to blame for the death.
+    kinds = [future.result(timeout=0).error_kind for future in crowd]
+    assert kinds == ["suspect", "suspect", "preempted"]
 
 
 def test_a_request_that_the_gang_refuses(start: Start) -> None:
@@ -215,7 +217,12 @@ def test_a_glance(start: Start) -> None:
     assert list(glance.fractions) == [attempt(0).task.asset_id]
     assert 0.2 <= glance.fractions[attempt(0).task.asset_id] <= 0.8
     assert 0 < glance.steps_per_second <= 6
+    done = glance.fractions[attempt(0).task.asset_id] * NUM_STEPS * SECONDS_PER_STEP
+    (unsaved,) = glance.unsaved_seconds.values()
+    assert unsaved == pytest.approx(done, abs=SECONDS_PER_STEP * 1.01)
+    assert list(glance.unsaved_seconds) == [attempt(0).task.asset_id]
     outcomes([future])
+    assert dict(worker.glance().unsaved_seconds) == {}
     assert dict(worker.glance().fractions) == {}
 
 
@@ -250,6 +257,42 @@ def test_a_gang_without_memory_is_halved_for_good(start: Start) -> None:
     assert [gang.num_slots for gang in engine.gangs] == [5, 2, 1]
 
 
+class Small(FakeEngine):
+    """Has no memory for a gang of more than `room` slots, from gang number `sound` on."""
+
+    def __init__(self, room: int, *, sound: int = 0, num_slots: int = 5) -> None:
+        super().__init__(spec(num_slots=num_slots))
+        self._room = room
+        self._sound = sound
+
+    def new_gang(self, *, num_slots: int, is_frugal: bool = False) -> FakeGang:
+        if len(self.gangs) >= self._sound and num_slots > self._room:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
+        return super().new_gang(num_slots=num_slots, is_frugal=is_frugal)
+
+
+@pytest.mark.parametrize("room", [1, 2, 4])
+def test_a_gang_is_built_with_as_many_slots_as_there_is_memory_for(start: Start, room: int) -> None:
+    worker, engine = start(Small(room))
+    found = outcomes([worker.submit(attempt(k)) for k in range(6)])
+    assert {o.status for o in found} == {"committed"}
+    assert [gang.num_slots for gang in engine.gangs] == [min(room, 2)]
+
+
+def test_a_gang_that_cannot_be_built_again_is_made_smaller(start: Start) -> None:
+    worker, engine = start(Small(1, sound=1))
+    assert outcomes([worker.submit(attempt(0, "break"))])[0].error_kind == "internal"
+    assert outcomes([worker.submit(attempt(1))])[0].status == "committed"
+    assert [gang.num_slots for gang in engine.gangs] == [5, 1]
+
+
+def test_a_device_without_room_for_one_scene_cannot_be_loaded(start: Start) -> None:
+    engine = Small(0)
+    with pytest.raises(MemoryError, match=r"fake .* has not the memory for one scene .*20 GiB"):
+        start(engine)
+    assert engine.gangs == []
+
+
 def test_memory_that_is_too_little_for_one_is_that_one_s_fault(start: Start) -> None:
     worker, engine = start()
     (alone,) = outcomes([worker.submit(attempt(0, "much memory", alone=True))])
@@ -274,6 +317,14 @@ def test_a_worker_with_work_that_does_not_move_is_stuck(start: Start) -> None:
     assert worker.glance().stuck_seconds == 0
 
 
+def test_what_a_checkpoint_keeps_is_not_unsaved(start: Start, tmp_path: Path) -> None:
+    worker, _ = start(every_seconds=0.0)
+    future = worker.submit(attempt(0, "hang steps 3"))
+    until(lambda: open_store(str(tmp_path)).checkpointed())
+    until(lambda: list(worker.glance().unsaved_seconds.values()) == [0.0])
+    assert not future.done()
+
+
 def test_a_worker_that_leaves_saves_what_it_has(start: Start, tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     worker, engine = start(every_seconds=3600.0)
@@ -290,9 +341,7 @@ def test_a_worker_that_leaves_saves_what_it_has(start: Start, tmp_path: Path) ->
         assert data is not None
         steps.append(json.loads(data)["iterations"])
         assert json.loads(data)["seed"] == k
-        assert outcome.saved_gpu_seconds == pytest.approx(steps[-1] * SECONDS_PER_STEP)
     assert min(steps) >= 4
-    assert [o.saved_gpu_seconds for o in found[2:]] == [0.0, 0.0]
     assert store.checkpointed() == {o.asset_id for o in found[:2]}
 
 
@@ -302,15 +351,16 @@ def test_another_worker_goes_on_from_there(start: Start, tmp_path: Path) -> None
     future = first.submit(attempt(0, "steps 30"))
     until(lambda: len(engine.gangs[0].companies) >= 10)
     first.leave(SECONDS)
-    kept = future.result(timeout=0).saved_gpu_seconds
+    assert future.result(timeout=0).error_kind == "preempted"
     again = attempt(0, "steps 30", may_resume=True)
     checkpoint = read_checkpoint(store, again)
+    assert checkpoint is not None
+    num_kept = json.loads(checkpoint)["iterations"]
     second, other = start(every_seconds=3600.0)
     (outcome,) = outcomes([second.submit(again, checkpoint=checkpoint)])
-    assert (outcome.status, outcome.iterations) == ("committed", 30)
-    num_resumed = round(kept / SECONDS_PER_STEP)
-    assert outcome.num_resumed_steps == num_resumed >= 9
-    assert len(other.gangs[0].companies) == 30 - num_resumed
+    assert outcome.status == "committed"
+    assert outcome.num_resumed_steps == num_kept >= 9
+    assert len(other.gangs[0].companies) == 30 - num_kept
     assert outcome.gpu_seconds == pytest.approx(30 * SECONDS_PER_STEP)
     assert store.checkpointed() == set()
 
@@ -356,7 +406,6 @@ def test_leaving_takes_no_longer_than_it_may(start: Start, tmp_path: Path) -> No
     assert {o.error_kind for o in found} == {"preempted"}
     # One step of each is known to be done; no checkpoint keeps it.
     assert [o.gpu_seconds for o in found] == [SECONDS_PER_STEP] * 2
-    assert [o.saved_gpu_seconds for o in found] == [0.0] * 2
     assert open_store(str(tmp_path)).checkpointed() == set()
 
 
@@ -366,7 +415,7 @@ def test_a_worker_without_checkpoints_leaves_at_once(start: Start, tmp_path: Pat
     until(lambda: len(engine.gangs[0].companies) >= 3)
     worker.leave(SECONDS)
     outcome = future.result(timeout=0)
-    assert (outcome.error_kind, outcome.saved_gpu_seconds) == ("preempted", 0.0)
+    assert outcome.error_kind == "preempted"
     assert outcome.gpu_seconds >= 2 * SECONDS_PER_STEP
     assert open_store(str(tmp_path)).checkpointed() == set()
 

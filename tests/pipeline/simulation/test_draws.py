@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.simulation.assumptions import Assumptions
-from pipeline.simulation.draws import Draws
+from pipeline.simulation.draws import AILMENTS, Draws
 
 NUMBER = 20_000
 GIVEN = Assumptions(
@@ -47,6 +47,15 @@ def test_poison_is_of_the_prompt_and_not_of_the_attempt() -> None:
     poisonous = [row for row in range(NUMBER) if draws.end(row, is_frugal=True).fate == "crash"]
     assert len(poisonous) == draws.num_poison > 100
     assert all(draws.end(row, is_frugal=True).fate == "crash" for row in poisonous)
+
+
+def test_bad_gpus_have_their_share_and_each_its_ailment() -> None:
+    draws = Draws(replace(GIVEN, bad_gpus=0.3))
+    counts = Counter(draws.ailment() for _ in range(NUMBER))
+    assert counts.keys() == {None, *AILMENTS}
+    for ailment in AILMENTS:
+        assert counts[ailment] == pytest.approx(0.1 * NUMBER, rel=0.15)
+    assert {Draws(GIVEN).ailment() for _ in range(100)} == {None}
 
 
 def test_nodes_live_as_long_as_the_rate_says() -> None:

@@ -1,7 +1,8 @@
 """The attempts inside an actor, each answered once, by whichever thread is first.
 
-Moments are of `time.monotonic`, 0 before they come. A job's fields belong to the thread that has
-the job; `kept_seconds` and what follows it are written by the thread that writes its checkpoint.
+Moments are of `time.monotonic`, 0 before they come. An assignment's fields belong to the thread
+that has it; `kept_seconds` and what follows it are written by the thread that writes its
+checkpoint.
 """
 
 import threading
@@ -16,7 +17,7 @@ from pipeline.schedule import Attempt
 
 
 @dataclass(kw_only=True, eq=False)
-class Job:
+class Assignment:
     """An attempt and how far it has come.
 
     `seconds` is the device time of its scene, `kept_seconds` the part of it that a checkpoint
@@ -44,7 +45,12 @@ class Job:
         """The asset's id."""
         return self.attempt.task.asset_id
 
-    def failure(self, kind: str, message: str, *, node: str, device: str) -> Outcome:
+    @property
+    def unsaved_seconds(self) -> float:
+        """Device time that is lost if the process dies now."""
+        return max(self.seconds - self.kept_seconds, 0.0)
+
+    def failure(self, kind: str, message: str) -> Outcome:
         """The outcome of a failure at this point."""
         # Another seed begins anew: no checkpoint keeps what this one cost.
         kept = 0.0 if retry.policy(kind).change == "new_seed" else self.kept_seconds
@@ -55,41 +61,33 @@ class Job:
             error_kind=kind,
             message=message[:1000],
             gpu_seconds=max(self.seconds - kept, 0.0),
-            saved_gpu_seconds=kept if kind == "preempted" else 0.0,
             num_resumed_steps=self.num_resumed_steps,
-            wall_seconds=time.monotonic() - self.submitted,
-            node=node,
-            device=device,
         )
 
 
-class Jobs:
-    """Invariant: a job that was put in and not answered is in here, and its future is open."""
+class Assignments:
+    """Invariant: what was put in and not answered is in here, and its future is open."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: dict[int, Job] = {}
+        self._open: dict[int, Assignment] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def put(self, job: Job) -> None:
-        """Takes in a job that will be answered."""
+    def put(self, assignment: Assignment) -> None:
+        """Takes in an assignment that will be answered."""
         with self._lock:
-            self._open[id(job)] = job
+            self._open[id(assignment)] = assignment
 
-    def answer(self, job: Job, outcome: Outcome) -> None:
-        """Resolves a job's future, unless it has been answered already."""
+    def answer(self, assignment: Assignment, outcome: Outcome) -> None:
+        """Resolves an assignment's future, unless it has been answered already."""
         with self._lock:
-            is_first = self._open.pop(id(job), None) is not None
+            is_first = self._open.pop(id(assignment), None) is not None
         if is_first:
-            job.future.set_result(outcome)
+            assignment.future.set_result(outcome)
 
-    def is_open(self, job: Job) -> bool:
-        """Whether nobody has answered the job."""
-        return id(job) in self._open
-
-    def open(self) -> Iterable[Job]:
+    def open(self) -> Iterable[Assignment]:
         """What is not answered."""
         with self._lock:
             return list(self._open.values())
