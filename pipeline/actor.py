@@ -42,14 +42,11 @@ class OptimizationActor:
     """The constructor does nothing that can fail: one that dies is started again by Ray without
     end, whereas a failed `load` is an answer that the driver can count."""
 
-    def __init__(
-        self, factory: EngineFactory, spec: EngineSpec, store: Store, encoder: Any = None
-    ) -> None:
-        """`encoder` is the handle of the `TextActor` that embeds texts for this one."""
+    def __init__(self, factory: EngineFactory, spec: EngineSpec, store: Store) -> None:
         self._factory = factory
         self._spec = spec
         self._store = store
-        self._preparer = Preparer(spec, store, encoder)
+        self._preparer = Preparer(spec, store, None)
         self._worker: Worker | None = None
         self._device = ""
         self._loading = asyncio.Lock()
@@ -60,11 +57,16 @@ class OptimizationActor:
         """Answers at once, with machine and process id: the process is there."""
         return _node(), os.getpid()
 
-    async def load(self) -> ActorFacts:
-        """Loads the engine, at the first call and again after a restart."""
+    async def load(self, encoder: Any = None) -> ActorFacts:
+        """Loads the engine, at the first call and again after a restart.
+
+        `encoder` is the handle of the `TextActor` that embeds texts for this one. It comes here and
+        not in the constructor because Ray warns of restarts that need a handle.
+        """
         node = _node()
         async with self._loading:
             if self._worker is None:
+                self._preparer = Preparer(self._spec, self._store, encoder)
                 self._worker = await asyncio.to_thread(self._start)
         return ActorFacts(node=node, pid=os.getpid(), device=self._device)
 

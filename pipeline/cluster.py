@@ -109,7 +109,6 @@ class Cluster:
         store: Store,
         *,
         use_gpu: bool,
-        encoder: Any = None,
     ) -> Any:
         """A new actor, which may still wait for its machine: one GPU, or all cores of a machine.
 
@@ -125,7 +124,7 @@ class Cluster:
             max_restarts=-1,
             max_task_retries=0,
             max_concurrency=spec.num_slots + _CALLS_BESIDE_SLOTS,
-        ).remote(factory, spec, store, encoder)
+        ).remote(factory, spec, store)
 
     def create_encoder(
         self, factory: TextFactory, spec: EngineSpec, store: Store, *, use_gpu: bool

@@ -63,7 +63,8 @@ class _Streak:
 
 
 class ActorPool:
-    """At most `size` actors, made by `create`; `on_ready` hears the name of each that is loaded."""
+    """At most `size` actors, made by `create` and loaded with the handle of an encoder, if there is
+    one; `on_ready` hears the name of each that is loaded."""
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class ActorPool:
         *,
         size: int,
         on_ready: Callable[[str], None],
+        encoder: Any = None,
         deadline_seconds: float = ANSWER_DEADLINE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -79,6 +81,7 @@ class ActorPool:
         self._inbox = inbox
         self._size = size
         self._on_ready = on_ready
+        self._encoder = encoder
         self._deadline_seconds = deadline_seconds
         self._clock = clock
         self._members: dict[str, _Member] = {}
@@ -192,9 +195,9 @@ class ActorPool:
             last = f", the last fault: {self._streak.reason}" if self._streak.reason else ""
             self.failure = f"none has been ready for {self._deadline_seconds:.0f} s{last}"
 
-    def _call(self, name: str, method: Any) -> None:
+    def _call(self, name: str, method: Any, *arguments: Any) -> None:
         member = self._members[name]
-        call = member.call = method.remote()
+        call = member.call = method.remote(*arguments)
         self._inbox.watch(call, lambda future: self._answer(name, call, future))
 
     def _answer(self, name: str, call: Any, future: "Future[Any]") -> None:
@@ -230,7 +233,7 @@ class ActorPool:
             self._reach(member, _PING_PAUSE_SECONDS)
         else:
             member.state, member.since = "loading", self._clock()
-            self._call(name, member.handle.load)
+            self._call(name, member.handle.load, self._encoder)
 
     def _reach(self, member: _Member, pause: float) -> None:
         member.state, member.ping_at = "reaching", self._clock() + pause

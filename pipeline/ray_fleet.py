@@ -114,14 +114,18 @@ class RayFleet:
         *,
         size: int,
         hang_seconds: float,
+        encoder: Any = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`hang_seconds`: an actor that has work and has not moved for so long is replaced."""
+        """`hang_seconds`: an actor that has work and has not moved for so long is replaced.
+        `encoder` is the handle of the `TextActor` that embeds texts for them."""
         self._machines = machines
         self._hang_seconds = hang_seconds
         self._clock = clock
         self._inbox = Inbox()
-        self._pool = ActorPool(create, self._inbox, size=size, on_ready=self._join, clock=clock)
+        self._pool = ActorPool(
+            create, self._inbox, size=size, on_ready=self._join, encoder=encoder, clock=clock
+        )
         self._crews: dict[str, _Crew] = {}
         self._events: list[Event] = []
         self._glances: deque[tuple[float, str, _Crew]] = deque()

@@ -1,7 +1,6 @@
 """The tasks of one recipe: a gang serves one recipe, so that each has a fleet of its own."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline.cluster import Cluster
 from pipeline.embeddings import Wanted
@@ -47,17 +46,12 @@ def make_recipe(
         handle = cluster.create_encoder(factories.texts, spec, job.store, use_gpu=use_gpu)
         stage = EncodeStage(handle, Wanted(job.store, spec))
 
-    def create() -> Any:
-        encoder = None if stage is None else stage.handle
-        return cluster.create_actor(
-            factories.engine, spec, job.store, use_gpu=use_gpu, encoder=encoder
-        )
-
     fleet = RayFleet(
-        create,
+        lambda: cluster.create_actor(factories.engine, spec, job.store, use_gpu=use_gpu),
         cluster,
         size=min(num_actors, len(tasks)),
         hang_seconds=60 * job.settings.hang_minutes,
+        encoder=None if stage is None else stage.handle,
     )
     schedule = Schedule(
         tasks,

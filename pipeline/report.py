@@ -107,9 +107,12 @@ def announcement(job: Job, num_actors: int) -> str:
     plan = job.plan
     already = f", {plan.num_committed} already committed" if plan.num_committed else ""
     rejected = f", {len(plan.rejections)} rejected" if plan.rejections else ""
+    limit = job.settings.limit
+    looked = f" among the first {limit} of the manifest (--limit)" if limit else ""
     return (
-        f"{len(plan.tasks)} prompts to make{already}{rejected}; recipe {job.choice.default}, "
-        f"{num_actors} {'actor' if num_actors == 1 else 'actors'}, output {job.store.url}"
+        f"{len(plan.tasks)} prompts to make{looked}{already}{rejected}; "
+        f"recipe {job.choice.default}, {num_actors} {'actor' if num_actors == 1 else 'actors'}, "
+        f"output {job.store.url}"
     )
 
 
@@ -121,7 +124,9 @@ def done(job: Job, totals: Totals, views: Mapping[str, str], seconds: float) -> 
     if job.plan.num_committed:
         counts[0] += f" ({totals.num_done} in this run)"
     counts += [f"{quarantined} quarantined", f"{len(job.plan.rejections)} rejected"]
-    places = {"assets": f"{url}/assets", **views}
+    places = dict(views)
+    if job.plan.num_committed + totals.num_done:
+        places = {"assets": f"{url}/assets", **views}
     if totals.gpu_seconds:
         places["device time"] = device_time(totals)
     if job.plan.rejections:
@@ -132,7 +137,7 @@ def done(job: Job, totals: Totals, views: Mapping[str, str], seconds: float) -> 
         places["next"] = (
             f"look at the contact sheet; pandas.read_parquet({f'{url}/catalog'!r}) is the table"
         )
-    width = max(map(len, places))
+    width = max(map(len, places), default=0)
     lines = [f"done in {duration(seconds)}: {', '.join(counts)}"]
     lines += [f"  {name:<{width}}  {place}" for name, place in places.items()]
     return "\n".join([*lines, *_all_rejected(job)])

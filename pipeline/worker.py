@@ -112,13 +112,16 @@ class Worker:
         would be lost with the process."""
         (then, before), now = self._last_glance, (time.monotonic(), self._num_steps)
         self._last_glance = now
+        assignments = list(self._assignments.open())
         return Glance(
-            fractions=self._fractions,
+            fractions={
+                **{assignment.key: 1.0 for assignment in assignments if assignment.is_publishing},
+                **self._fractions,
+            },
             steps_per_second=(now[1] - before) / max(now[0] - then, 1e-9),
             stuck_seconds=max(now[0] - self._last_move, 0.0) if len(self._assignments) else 0.0,
             unsaved_seconds={
-                assignment.key: assignment.unsaved_seconds
-                for assignment in self._assignments.open()
+                assignment.key: assignment.unsaved_seconds for assignment in assignments
             },
         )
 

@@ -203,6 +203,8 @@ def judge(result: Round, scene: Scene, driver: Driver) -> None:
     code = driver.wait()
     assert code == 0, f"supervise ended with {code}:\n{driver.said[-3000:]}"
     assert "Traceback" not in driver.said, driver.said
+    # Who is killed between a commit and the removal of its checkpoint leaves that behind.
+    scene.command("gc")
     verdict = scene.conclude(num_kills=sum(result.accidents.values()) * NUM_MACHINES)
     result.num_starts = driver.said.count("it starts again") + 1
     result.num_resumed = len(scene.resumed_steps())

@@ -171,8 +171,8 @@ def test_an_attempt_whose_texts_do_not_come_is_stuck_and_then_answered(
 
     async def serve() -> tuple[float, Outcome, float]:
         store = open_store(str(tmp_path))
-        actor = OptimizationActor(FakeEngine, spec, store, SilentEncoder())
-        await actor.load()
+        actor = OptimizationActor(FakeEngine, spec, store)
+        await actor.load(SilentEncoder())
         running = asyncio.create_task(actor.optimize(attempt))
         await asyncio.sleep(0.1)
         waiting = (await actor.progress()).stuck_seconds
@@ -197,8 +197,8 @@ def test_an_attempt_that_waits_for_its_texts_leaves_too(
     attempt = Attempt(task=sample_task(0), attempt_id="a" * 32, number=1, seed=5)
 
     async def serve() -> Outcome:
-        actor = OptimizationActor(FakeEngine, spec_of_nothing(), store, SilentEncoder())
-        await actor.load()
+        actor = OptimizationActor(FakeEngine, spec_of_nothing(), store)
+        await actor.load(SilentEncoder())
         running = asyncio.create_task(actor.optimize(attempt))
         await asyncio.sleep(0.05)
         assert not running.done()

@@ -1,5 +1,6 @@
 """The records and last words of a run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,17 @@ def test_a_late_summary_keeps_what_is_known(job: Job) -> None:
     unknown = report.late_summary(job, run, None, 0)
     assert (unknown.run_id, unknown.gpu_seconds) == ("run-1", 0.0)
     assert "unknown" in unknown.details["written_by"]
+
+
+def test_a_limit_is_said(job: Job) -> None:
+    limited = replace(job, settings=replace(job.settings, limit=7))
+    said = report.announcement(limited, 1)
+    assert said.startswith("3 prompts to make among the first 7 of the manifest (--limit)")
+
+
+def test_no_directory_is_named_that_is_not_there(job: Job) -> None:
+    assert "assets " not in report.done(job, Totals(), {}, 1.0)
+    assert "assets " in report.done(job, Totals(num_committed=1), {}, 1.0)
 
 
 def test_last_words(job: Job) -> None:

@@ -226,6 +226,22 @@ def test_a_glance(start: Start) -> None:
     assert dict(worker.glance().fractions) == {}
 
 
+def test_a_scene_on_its_way_out_is_all_done(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker, engine = start()
+    may_go = threading.Event()
+    export = engine.export
+
+    def slow(*arguments: Any) -> Any:
+        assert may_go.wait(20)
+        return export(*arguments)
+
+    monkeypatch.setattr(engine, "export", slow)
+    future = worker.submit(attempt(0))
+    until(lambda: dict(worker.glance().fractions) == {attempt(0).task.asset_id: 1.0})
+    may_go.set()
+    outcomes([future])
+
+
 def test_an_attempt_that_is_to_run_alone_gets_a_gang_of_one_slot(start: Start) -> None:
     worker, engine = start()
     plain = [worker.submit(attempt(k)) for k in range(3)]
