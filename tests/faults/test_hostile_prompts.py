@@ -123,7 +123,7 @@ def test_a_terminal_shows_them_and_does_not_obey() -> None:
     stream = io.StringIO()
     display = BarDisplay(Console(file=stream, force_terminal=True, width=200))
     display.say(f"quarantined {ESCAPES}")
-    display.update(Snapshot(total=2, fractions={ESCAPES: 0.5}))
+    display.update(Snapshot(total=2, fractions={"a": 0.5}, prompts={"a": ESCAPES}))
     display.close()
     shown = stream.getvalue()
     assert "owned" in shown

@@ -393,6 +393,8 @@ class Story:
     num_attempts: int = 0
     num_reseeds: int = 0
     avoided: set[str] = field(default_factory=set)
+    was_sent_alone: bool = False
+    """Stays so until the attempt is over, even if what made it a suspect is forgiven meanwhile."""
 
     def changes(self) -> list[str | None]:
         kinds = [kind for kind, _ in self.history]
@@ -427,7 +429,7 @@ class PlainSchedule:
         return len(self.held.get(actor, []))
 
     def is_alone(self, actor: str) -> bool:
-        return any(story.alone for story in self.held.get(actor, []))
+        return any(story.was_sent_alone for story in self.held.get(actor, []))
 
     def next(self, num_coming: int) -> tuple[str, Story] | None:
         while self.never_tried and self.never_tried[0].alone:
@@ -465,6 +467,7 @@ class PlainSchedule:
     def send(self, actor: str, queue: list[Story]) -> tuple[str, Story]:
         story = queue.pop(0)
         story.num_attempts += 1
+        story.was_sent_alone = story.alone
         self.held.setdefault(actor, []).append(story)
         self.touch(actor)
         return actor, story
