@@ -198,7 +198,8 @@ def test_two_gpus_share_the_prompts(ray_head: Head, tmp_path: Path, weights: Pat
 def test_a_lost_machine_costs_time_and_nobody_is_blamed(
     ray_head: Head, tmp_path: Path, weights: Path
 ) -> None:
-    manifest = write_manifest(tmp_path / "m.parquet", ["a ball", "a cube steps 200", "a cone steps 200"])
+    prompts = ["a ball", "a cube steps 200", "a cone steps 200"]
+    manifest = write_manifest(tmp_path / "m.parquet", prompts)
     out = tmp_path / "out"
     words = arguments(manifest, out, weights, "--gpus", 1)
     with (
