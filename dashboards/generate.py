@@ -139,6 +139,10 @@ def _failures() -> list[Json]:
 
 
 def _gpus() -> list[Json]:
+    return [*_gpu_glance(), *_actors(), *_device_time()]
+
+
+def _gpu_glance() -> list[Json]:
     busy = _of("slots", 'state="busy"')
     spent = _rate("gpu_seconds_total")
     wasted = _rate("gpu_seconds_total", 'outcome!="committed"')
@@ -162,6 +166,11 @@ def _gpus() -> list[Json]:
             "s",
             {"still": _of("stuck_seconds")},
         ),
+    ]
+
+
+def _actors() -> list[Json]:
+    return [
         _series(
             "Slots",
             "Slots of all gangs. down: their actor is starting or recovering.",
@@ -186,6 +195,12 @@ def _gpus() -> list[Json]:
             {"{{cause}}": f"sum by (cause) ({_increase('actors_lost_total')})"},
             width=8,
         ),
+    ]
+
+
+def _device_time() -> list[Json]:
+    spent = _rate("gpu_seconds_total")
+    return [
         _series(
             "GPU seconds a second",
             "Device time by what became of it; only committed was useful. Booked when an attempt "

@@ -7,7 +7,6 @@ checkpoint.
 
 import threading
 import time
-from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -87,7 +86,7 @@ class Assignments:
         if is_first:
             assignment.future.set_result(outcome)
 
-    def open(self) -> Iterable[Assignment]:
+    def open(self) -> list[Assignment]:
         """What is not answered."""
         with self._lock:
             return list(self._open.values())

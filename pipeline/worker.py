@@ -112,7 +112,7 @@ class Worker:
         would be lost with the process."""
         (then, before), now = self._last_glance, (time.monotonic(), self._num_steps)
         self._last_glance = now
-        assignments = list(self._assignments.open())
+        assignments = self._assignments.open()
         return Glance(
             fractions={
                 **{assignment.key: 1.0 for assignment in assignments if assignment.is_publishing},

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from pipeline import places
 from pipeline.errors import RunError, UserError
 from pipeline.objects import Objects
 from pipeline.places import StorageError, connect
-from tests import gcs_server, s3_server
 from tests.clusters import free_ports
 from tests.pipeline.storage import (
     Bucket,
@@ -30,27 +29,6 @@ from tests.pipeline.storage import (
 from tests.storage_server import StorageServer
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def gs() -> Iterator[StorageServer]:
-    with gcs_server.serve() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[StorageServer]:
-    with s3_server.serve() as server:
-        yield server
-
-
-@pytest.fixture(params=["gs", "s3"])
-def server(request: pytest.FixtureRequest) -> StorageServer:
-    """A storage server with an empty bucket."""
-    server = request.getfixturevalue(request.param)
-    server.clear()
-    server.heal()
-    return server
 
 
 @pytest.fixture(params=["local", "bucket", "gs", "s3"])

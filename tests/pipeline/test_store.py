@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,6 @@ from pipeline.compact import compact
 from pipeline.errors import InvalidStore, UserError
 from pipeline.records import Rejection
 from pipeline.store import Store, asset_name
-from tests import gcs_server, s3_server
 from tests.pipeline.sample_assets import (
     CARRIED,
     open_store,
@@ -34,27 +33,6 @@ from tests.pipeline.test_records import FAILURE, SUMMARY
 from tests.storage_server import StorageServer
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def gs() -> Iterator[StorageServer]:
-    with gcs_server.serve() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[StorageServer]:
-    with s3_server.serve() as server:
-        yield server
-
-
-@pytest.fixture(params=["gs", "s3"])
-def server(request: pytest.FixtureRequest) -> StorageServer:
-    """A storage server with an empty bucket."""
-    server = request.getfixturevalue(request.param)
-    server.clear()
-    server.heal()
-    return server
 
 
 @pytest.fixture(params=["local", "gs", "s3"])
