@@ -24,28 +24,19 @@ from pipeline.compact import LARGEST
 from pipeline.errors import UserError
 from pipeline.objects import Objects
 from pipeline.store import Store, asset_name
-from tests import gcs_server, s3_server
-from tests.gcs_server import GcsServer
 from tests.pipeline.packed import ASSET, fill, seen
 from tests.pipeline.sample_assets import CARRIED, open_store, sample_provenance, sample_task
 from tests.pipeline.test_partitions import HOSTILE
-from tests.s3_server import S3Server
 
 ROOT = Path(__file__).parents[2]
 TARGET = 200_000
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[dict[str, GcsServer | S3Server]]:
-    with gcs_server.serve() as gs, s3_server.serve() as s3:
-        yield {"gs": gs, "s3": s3}
 
 
 @pytest.fixture
 def anywhere(request: pytest.FixtureRequest, place: str, tmp_path: Path) -> Store:
     if place == "local":
         return open_store(str(tmp_path))
-    server = request.getfixturevalue("servers")[place]
+    server = request.getfixturevalue(place)
     server.clear()
     return open_store(server.url("out"))
 

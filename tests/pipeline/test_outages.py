@@ -9,7 +9,6 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.store import Store
-from tests import gcs_server, s3_server
 from tests.pipeline.runs import write_hollow_weights, write_manifest
 from tests.pipeline.sample_assets import open_store, sample_bytes, sample_run, sample_task
 from tests.pipeline.storage import make_impatient
@@ -18,21 +17,9 @@ from tests.storage_server import StorageServer
 COMMANDS = ["status", "status --json", "retry", "compact", "gc"]
 
 
-@pytest.fixture(scope="module")
-def servers() -> Iterator[dict[str, StorageServer]]:
-    with gcs_server.serve() as gs, s3_server.serve() as s3:
-        yield {"gs": gs, "s3": s3}
-
-
-@pytest.fixture(params=["gs", "s3"])
-def server(
-    request: pytest.FixtureRequest,
-    servers: dict[str, StorageServer],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[StorageServer]:
+@pytest.fixture
+def server(server: StorageServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[StorageServer]:
     """A server with an output of one asset and one run."""
-    server = servers[request.param]
-    server.clear()
     make_impatient(server, monkeypatch)
     store = open_store(server.url("out"))
     store.start_run(sample_run())
