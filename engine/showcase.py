@@ -115,12 +115,7 @@ def main() -> None:
     parser.add_argument("--slots", type=int)
     parser.add_argument("--compile", action="store_true", help="compile the U-Net")
     arguments = parser.parse_args()
-    is_file = arguments.recipe.endswith(".json")
-    recipe = (
-        Recipe.from_dict(json.loads(Path(arguments.recipe).read_text()))
-        if is_file
-        else recipes.get(arguments.recipe)
-    )
+    recipe = recipes.find(arguments.recipe)
     if arguments.guidance:
         recipe = dataclasses.replace(recipe, guidance=arguments.guidance)
     show(

@@ -12,10 +12,10 @@ test split are for figures that are reported.
 
 import argparse
 import dataclasses
-import json
 import math
 import platform
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -31,12 +31,14 @@ from engine.evaluation.judge import Judge
 from engine.evaluation.judging import verdicts
 from engine.evaluation.lexicon import Lexicon
 from engine.evaluation.pools import with_swaps
-from engine.evaluation.specimens import Specimen, claim, make
+from engine.evaluation.specimens import claim, make
 from engine.evaluation.stage import show_scenes
 from engine.export import lattice, mesh
 from engine.guidance import files
+from engine.primitives.grammar import Spec
 from engine.primitives.splits import Split
 from engine.recipe import Recipe
+from engine.scene import Scene
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,21 +84,22 @@ def run(config: BenchmarkConfig) -> str:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     lexicon = Lexicon(Judge.load(config.judge, device))
     recipe, specs = config.recipe, benchmark_specs(config.split, config.prompts)
-    specimens = make(recipe, specs, config.seeds, config.out, config.num_slots, device)
+    specimens = make(recipe, specs, config.seeds, config.out, config.num_slots, all_devices())
     staged = show_scenes([specimen.scene for specimen in specimens])
     wanted = [specimen.spec for specimen in specimens]
+    found = verdicts(staged, wanted, lexicon, with_swaps(specs))
     ruler = Chamfer(device)
-    results = [
-        Result(
-            specimen=specimen,
-            verdict=verdict,
-            chamfer=measured(specimen, ruler, recipe.export),
-            evaluations=specimen.iterations * recipe.views,
-        )
-        for specimen, verdict in zip(
-            specimens, verdicts(staged, wanted, lexicon, with_swaps(specs)), strict=True
-        )
-    ]
+    with ThreadPoolExecutor() as pool:
+        far = pool.map(lambda s: distance(s.scene, s.spec, ruler, recipe.export), specimens)
+        results = [
+            Result(
+                specimen=specimen,
+                verdict=verdict,
+                chamfer=chamfer,
+                evaluations=specimen.iterations * recipe.views,
+            )
+            for specimen, verdict, chamfer in zip(specimens, found, far, strict=True)
+        ]
     facts = {
         "recipe": recipe.to_dict(),
         "recipe_digest": recipe.digest(),
@@ -112,15 +115,20 @@ def run(config: BenchmarkConfig) -> str:
     return write(config.out, facts, results, staged.colour)
 
 
-def measured(specimen: Specimen, ruler: Chamfer, config: ExportConfig) -> float:
-    """Distance from the asset's mesh to the true shape of what was asked for."""
-    if specimen.scene is None:
+def all_devices() -> list[torch.device]:
+    """Every GPU, or the CPU."""
+    gpus = [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+    return gpus or [torch.device("cpu")]
+
+
+def distance(scene: Scene | None, spec: Spec, ruler: Chamfer, config: ExportConfig) -> float:
+    """From the scene's mesh to the true shape of what was asked for; infinite without a mesh."""
+    if scene is None:
         return math.inf
-    surface = mesh.build(specimen.scene, lattice.sample(specimen.scene, config.grid_size), config)
+    surface = mesh.build(scene, lattice.sample(scene, config.grid_size), config)
     if surface is None:
         return math.inf
-    points = points_on_mesh(surface.vertices, surface.faces)
-    return ruler.distance(points, specimen.spec.geometry)
+    return ruler.distance(points_on_mesh(surface.vertices, surface.faces), spec.geometry)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -135,12 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--slots", type=int)
     parser.add_argument("--guidance", help="a model directory instead of the recipe's")
     given = parser.parse_args(arguments)
-    is_file = given.recipe.endswith(".json")
-    recipe = (
-        Recipe.from_dict(json.loads(Path(given.recipe).read_text()))
-        if is_file
-        else recipes.get(given.recipe)
-    )
+    recipe = recipes.find(given.recipe)
     if given.guidance:
         recipe = dataclasses.replace(recipe, guidance=given.guidance)
     config = BenchmarkConfig(

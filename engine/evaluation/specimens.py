@@ -7,6 +7,8 @@ DIR/scenes/012-1.safetensors    the scene in half precision, as a dataset holds 
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import torch
 
 from engine.gang import FinishedScene, Gang, SceneRequest
 from engine.guidance import files
+from engine.guidance.guidance import Guidance
 from engine.guidance.pixel import PixelGuidance
 from engine.primitives.captions import caption
 from engine.primitives.grammar import Spec
@@ -69,9 +72,13 @@ def make(
     num_seeds: int,
     out: Path,
     num_slots: int,
-    device: torch.device,
+    devices: Sequence[torch.device],
 ) -> list[Specimen]:
-    """Every scene under every seed; those that `out`, which is claimed, holds already are read."""
+    """Every scene under every seed, on the first device.
+
+    Those that `out`, which is claimed, holds already are read; the others are made, each device
+    running a gang of its own for its share of them.
+    """
     wanted = {
         f"{number:03d}-{seed}": (spec, seed)
         for number, spec in enumerate(specs)
@@ -79,22 +86,35 @@ def make(
     }
     folder = out / "scenes"
     missing = [key for key in wanted if not (folder / f"{key}.json").is_file()]
-    if missing:
-        guidance = PixelGuidance.load(files.resolve(recipe.guidance), device=device)
-        gang = Gang(recipe, guidance, num_slots=min(num_slots, len(missing)))
-        requests = [
-            SceneRequest(key=key, prompt=caption(wanted[key][0]), seed=wanted[key][1])
-            for key in missing
-        ]
-        _optimise(gang, requests, folder)
-    return [_read(folder, key, *wanted[key], device) for key in wanted]
+    requests = [
+        SceneRequest(key=key, prompt=caption(wanted[key][0]), seed=wanted[key][1])
+        for key in missing
+    ]
+    shares = [share for k in range(len(devices)) if (share := requests[k :: len(devices)])]
+    path = files.resolve(recipe.guidance)
+    # One after the other: the loaders patch torch while they are at work.
+    models = [
+        PixelGuidance.load(path, device=device) for device, _ in zip(devices, shares, strict=False)
+    ]
+
+    def work(guidance: Guidance, share: list[SceneRequest]) -> None:
+        is_gpu = guidance.device.type == "cuda"
+        # A new thread's current GPU is the first, whose stream events would be recorded on.
+        with torch.cuda.device(guidance.device) if is_gpu else nullcontext():
+            gang = Gang(recipe, guidance, num_slots=min(num_slots, len(share)))
+            _optimise(gang, share, folder)
+
+    with ThreadPoolExecutor(max_workers=len(devices)) as pool:
+        for done in [pool.submit(work, *pair) for pair in zip(models, shares, strict=True)]:
+            done.result()
+    return [_read(folder, key, *wanted[key], devices[0]) for key in wanted]
 
 
 def _optimise(gang: Gang, requests: list[SceneRequest], folder: Path) -> None:
     """Runs the requests through the gang's slots and writes each scene when it is done."""
-    for number, finished in enumerate(finishing(gang, requests), start=1):
+    for finished in finishing(gang, requests):
         _write(folder, finished)
-        print(f"{number} of {len(requests)}: {finished.prompt}, {finished.status}", flush=True)
+        print(f"{finished.key} {finished.prompt}: {finished.status}", flush=True)
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -5,15 +5,19 @@
 
 Each `--vary` names settings by their path in the recipe; those that stand together, parted by
 spaces, change together, and the one with several values is walked through. A first variation is
-the recipe as it is. Scored on *dev* by J1, which is what tuning may look at. Every variation is
-appended to `sweep.jsonl` and drawn in `<number>.png` before the next begins.
+the recipe as it is. With `--greedy` the best of each `--vary` is where the next starts from: a
+search along coordinates. Scored on *dev* by J1, which is what tuning may look at. Every variation
+is appended to `sweep.jsonl` and drawn in `<number>.png` before the next begins; `best.json` is the
+recipe of the best so far.
 """
 
 import argparse
 import itertools
 import json
+import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +25,14 @@ from typing import Any
 import torch
 
 from engine import recipes
+from engine.evaluation.benchmark import distance
+from engine.evaluation.chamfer import Chamfer
 from engine.evaluation.judge import Judge
 from engine.evaluation.judging import verdicts
 from engine.evaluation.lexicon import Lexicon
 from engine.evaluation.sheets import write_sheet
 from engine.evaluation.stage import show_scenes
-from engine.evaluation.verdict import figures
+from engine.evaluation.verdict import Figures, figures
 from engine.gang import Gang, SceneRequest
 from engine.guidance import files
 from engine.guidance.guidance import Guidance
@@ -39,8 +45,11 @@ from engine.showcase import optimise
 
 _SEED = 5
 _NUM_SHOWN = 12
+_FAR = 0.2
+"""A chamfer distance that counts for nothing; 0 counts as much as a share of 1."""
 
 Changes = Mapping[str, Any]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,39 +94,87 @@ def read_changes(text: str) -> list[Changes]:
     return [dict(zip(names, values, strict=True)) for values in itertools.product(*choices)]
 
 
-def variations(recipe: Recipe, texts: Sequence[str]) -> list[Variation]:
-    """The recipe as it is and each change of it."""
-    found = [Variation(name="as it is", recipe=recipe)]
+def named(changes: Changes) -> str:
+    """The changes as `--vary` would have them."""
+    text = " ".join(f"{path}={json.dumps(value)}" for path, value in changes.items())
+    return text.replace(", ", ",")
+
+
+def walk(
+    base: Recipe, texts: Sequence[str], run: Callable[[Variation], Row], *, greedy: bool
+) -> Iterator[Recipe]:
+    """Runs the recipe as it is and every change; after each, the recipe of the highest score yet.
+
+    `greedy`: each text's changes are made to the best recipe that was found before it.
+    """
+    best = base
+    best_score = run(Variation(name="as it is", recipe=base))["score"]
+    yield best
     for text in texts:
+        start = best if greedy else base
         for changes in read_changes(text):
-            name = " ".join(f"{path}={json.dumps(value)}" for path, value in changes.items())
-            found.append(Variation(name=name.replace(", ", ","), recipe=changed(recipe, changes)))
-    return found
+            recipe = changed(start, changes)
+            score = run(Variation(name=named(changes), recipe=recipe))["score"]
+            if score > best_score:
+                best, best_score = recipe, score
+            yield best
 
 
-def run(
-    variation: Variation, specs: Sequence[Spec], guidance: Guidance, lexicon: Lexicon, sheet: Path
-) -> dict[str, Any]:
-    """Optimises all scenes in one gang, draws them and returns the row of the report."""
-    recipe, start = variation.recipe, time.perf_counter()
-    requests = [
-        SceneRequest(key=f"{k:04d}", prompt=caption(spec), seed=_SEED + k)
-        for k, spec in enumerate(specs)
-    ]
-    finished = optimise(Gang(recipe, guidance, num_slots=len(specs)), requests)
-    seconds = time.perf_counter() - start
-    finished.sort(key=lambda scene: scene.key)
-    staged = show_scenes([scene.scene if scene.status == "ok" else None for scene in finished])
-    found = verdicts(staged, specs, lexicon)
-    write_sheet(sheet, variation.name, list(zip(found, staged.colour, strict=True))[:_NUM_SHOWN])
-    return {
-        "variation": variation.name,
-        "seconds": round(seconds, 1),
-        "ms_a_step": round(1000.0 * seconds / recipe.iterations, 1),
-        "evaluations": recipe.iterations * recipe.views,
-        "ok": sum(scene.status == "ok" for scene in finished),
-        **asdict(figures(found)),
-    }
+def score_of(found: Figures, chamfer: float) -> float:
+    """One number to tune by: the mean of five shares, the last of which falls with the distance."""
+    shares = (found.colour_retrieval, found.geometry_retrieval, found.kind, found.colour)
+    near = max(0.0, 1.0 - chamfer / _FAR)
+    return statistics.fmean([*(share or 0.0 for share in shares), near])
+
+
+class Bench:
+    """The dev scenes and everything that makes, judges and measures them."""
+
+    def __init__(
+        self, specs: Sequence[Spec], guidance: Guidance, lexicon: Lexicon, out: Path
+    ) -> None:
+        self._specs, self._guidance, self._lexicon, self._out = specs, guidance, lexicon, out
+        self._ruler = Chamfer(guidance.device)
+        self._number = 0
+
+    def run(self, variation: Variation) -> Row:
+        """Optimises all scenes in one gang, draws them; writes and returns the report's row."""
+        recipe, specs, start = variation.recipe, self._specs, time.perf_counter()
+        requests = [
+            SceneRequest(key=f"{k:04d}", prompt=caption(spec), seed=_SEED + k)
+            for k, spec in enumerate(specs)
+        ]
+        finished = optimise(Gang(recipe, self._guidance, num_slots=len(specs)), requests)
+        seconds = time.perf_counter() - start
+        finished.sort(key=lambda scene: scene.key)
+        scenes = [scene.scene if scene.status == "ok" else None for scene in finished]
+        staged = show_scenes(scenes)
+        found = verdicts(staged, specs, self._lexicon)
+        with ThreadPoolExecutor() as pool:
+            chamfer = statistics.median(
+                pool.map(
+                    lambda scene, spec: distance(scene, spec, self._ruler, recipe.export),
+                    scenes,
+                    specs,
+                )
+            )
+        row = {
+            "variation": variation.name,
+            "score": score_of(figures(found), chamfer),
+            "seconds": round(seconds, 1),
+            "ms_a_step": round(1000.0 * seconds / recipe.iterations, 1),
+            "evaluations": recipe.iterations * recipe.views,
+            "ok": sum(scene.status == "ok" for scene in finished),
+            "chamfer": chamfer,
+            **asdict(figures(found)),
+        }
+        pictures = list(zip(found, staged.colour, strict=True))[:_NUM_SHOWN]
+        write_sheet(self._out / f"{self._number}.png", variation.name, pictures)
+        self._number += 1
+        with (self._out / "sweep.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(json.dumps(row), flush=True)
+        return row
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -128,20 +185,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--judge", default="j1", help="j1 or a directory; j2 only reports")
     parser.add_argument("--prompts", type=int, default=48)
     parser.add_argument("--vary", action="append", default=[], help='"name=value,value ..."')
+    parser.add_argument("--greedy", action="store_true", help="go on from the best so far")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args(arguments)
-    base = recipes.get(given.recipe)
-    walk = variations(base, given.vary)
+    base = recipes.find(given.recipe)
+    for text in given.vary:
+        for changes in read_changes(text):
+            changed(base, changes)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     guidance = PixelGuidance.load(files.resolve(given.guidance or base.guidance), device=device)
     lexicon = Lexicon(Judge.load(given.judge, device))
-    specs = choose("dev", given.prompts, _SEED)
     given.out.mkdir(parents=True, exist_ok=True)
-    for number, variation in enumerate(walk):
-        row = run(variation, specs, guidance, lexicon, given.out / f"{number}.png")
-        with (given.out / "sweep.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(json.dumps(row), flush=True)
+    bench = Bench(choose("dev", given.prompts, _SEED), guidance, lexicon, given.out)
+    for best in walk(base, given.vary, bench.run, greedy=given.greedy):
+        (given.out / "best.json").write_text(json.dumps(best.to_dict(), indent=1) + "\n")
 
 
 if __name__ == "__main__":

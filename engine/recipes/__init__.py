@@ -1,7 +1,9 @@
 """Named recipes: functions that return a whole `Recipe`. Free of torch."""
 
 import difflib
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 from engine.recipe import Recipe
 from engine.recipes.dreamfusion import dreamfusion_if, dreamfusion_paper, dreamfusion_sd
@@ -26,6 +28,19 @@ _RECIPES: dict[str, Callable[[], Recipe]] = {
 def names() -> list[str]:
     """The known recipes."""
     return list(_RECIPES)
+
+
+def find(name: str) -> Recipe:
+    """The recipe of that name, or in the file of JSON of that name.
+
+    Raises ValueError where there is neither.
+    """
+    if not name.endswith(".json"):
+        return get(name)
+    try:
+        return Recipe.from_dict(json.loads(Path(name).read_text()))
+    except OSError as error:
+        raise ValueError(f"recipe {name}: {error.strerror}; give a recipe's file") from error
 
 
 def get(name: str) -> Recipe:

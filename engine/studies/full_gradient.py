@@ -148,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--compile", action="store_true", help="compile the U-Net")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args(arguments)
-    base = recipes.get(given.recipe)
+    base = recipes.find(given.recipe)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     path = files.resolve(given.guidance or base.guidance)
     guidance = PixelGuidance.load(path, device=device, compiled=given.compile)

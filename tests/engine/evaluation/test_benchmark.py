@@ -12,7 +12,6 @@ from engine.configs.export import ExportConfig
 from engine.evaluation import benchmark, chamfer
 from engine.evaluation.benchmark import BenchmarkConfig, main
 from engine.evaluation.lexicon import Lexicon
-from engine.evaluation.specimens import Specimen
 from engine.primitives.grammar import Spec
 from tests.engine.evaluation.oracles import Oracle
 
@@ -34,7 +33,7 @@ def test_from_prompts_to_figures(
     words = f"--recipe {path} --guidance {tiny_weights} --prompts 2 --seeds 1 --split dev"
     main([*words.split(), "--judge", "j1", "--slots", "2", "--out", str(tmp_path / "out")])
     said = capsys.readouterr().out
-    assert "2 of 2: " in said
+    assert "000-0 a black table with brown legs: ok" in said
     assert "R bench" in said
     document = json.loads((tmp_path / "out/results.json").read_text())
     assert (document["judge"], document["split"], document["slots"]) == ("j1", "dev", 2)
@@ -49,16 +48,8 @@ def test_from_prompts_to_figures(
 
 
 def test_without_a_scene_or_a_mesh_the_distance_is_infinite() -> None:
-    missing = Specimen(
-        key="k",
-        spec=Spec("cube", ("red",)),
-        seed=0,
-        status="empty",
-        iterations=1,
-        seconds=1.0,
-        scene=None,
-    )
-    found = benchmark.measured(missing, chamfer.Chamfer("cpu"), ExportConfig())
+    ruler = chamfer.Chamfer("cpu")
+    found = benchmark.distance(None, Spec("cube", ("red",)), ruler, ExportConfig())
     assert found == float("inf")
 
 

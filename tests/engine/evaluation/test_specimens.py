@@ -10,13 +10,14 @@ import torch
 from engine import recipes
 from engine.evaluation import specimens
 from engine.evaluation.specimens import claim, make
+from engine.gang import Gang, SceneRequest
 from engine.guidance.pixel import PixelGuidance
 from engine.primitives.grammar import Spec
 from engine.recipe import Recipe
 from tests.engine.fakes import DiscGuidance
 
 SPECS = [Spec("ball", ("red",)), Spec("ball", ("blue",))]
-CPU = torch.device("cpu")
+CPU = [torch.device("cpu")]
 
 
 @pytest.fixture
@@ -38,6 +39,26 @@ def test_every_prompt_under_every_seed(recipe: Recipe, tmp_path: Path) -> None:
     assert all(s.seconds > 0 and s.scene is not None for s in found)
     said = json.loads((tmp_path / "scenes/001-0.json").read_text())
     assert (said["prompt"], said["seed"]) == ("a blue ball", 0)
+
+
+def test_two_devices_share_the_work_and_change_nothing(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    gangs: list[tuple[int, int]] = []
+    optimise = specimens._optimise
+
+    def watched(gang: Gang, requests: list[SceneRequest], folder: Path) -> None:
+        gangs.append((gang.num_slots, len(requests)))
+        optimise(gang, requests, folder)
+
+    monkeypatch.setattr(specimens, "_optimise", watched)
+    for out, devices in ((alone, CPU), (shared, CPU * 2)):
+        claim(recipe, SPECS, out)
+        make(recipe, SPECS, 2, out, 3, devices)
+    assert gangs == [(3, 4), (2, 2), (2, 2)]
+    for path in (alone / "scenes").glob("*.safetensors"):
+        assert (shared / "scenes" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_a_broken_run_goes_on(
