@@ -47,6 +47,8 @@ MAX_SHARD_SIZE = "15MB"
 
 _PAD, _END, _UNKNOWN = "<pad>", "</s>", "<unk>"
 _IMAGE_CHANNELS = 3
+_ASIDE = 6.0
+"""How little a head that looks at neighbours looks elsewhere, in logits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +131,25 @@ def _build_unet(config: TeacherConfig) -> UNet2DConditionModel:
     return unet
 
 
+def _look_at_neighbours(text_encoder: T5EncoderModel) -> None:
+    """Half of the heads start out by looking at the word before, or at the word after.
+
+    Which colour belongs to which word is a matter of neighbours. T5 keeps one bias a bucket of
+    distances, exact for the first of them, those of words after behind those of words before.
+    """
+    first: Any = text_encoder.encoder.block[0]
+    bias = first.layer[0].SelfAttention.relative_attention_bias.weight
+    buckets, heads = bias.shape
+    exact = torch.arange(buckets // 4)
+    with torch.no_grad():
+        bias.zero_()
+        for head in range(heads // 2):
+            near, far = (0, buckets // 2) if head % 2 == 0 else (buckets // 2, 0)
+            bias[:, head] = -_ASIDE
+            bias[near + exact, head] = -(exact - 1.0).abs().clamp(max=_ASIDE)
+            bias[far + exact, head] = -(exact + 1.0).clamp(max=_ASIDE)
+
+
 def build(config: TeacherConfig, seed: int) -> Teacher:
     """An untrained teacher, a pure function of its sizes and the seed."""
     tokenizer = build_tokenizer()
@@ -151,6 +172,7 @@ def build(config: TeacherConfig, seed: int) -> Teacher:
             )
         )
         unet = _build_unet(config)
+    _look_at_neighbours(text_encoder)
     return Teacher(unet=unet, text_encoder=text_encoder, tokenizer=tokenizer)
 
 

@@ -1,7 +1,12 @@
 """Train the teacher of the embedded world: `python -m engine.primitives.train --out DIR`.
 
-Renders its pictures, trains for a given time, and leaves in DIR: the checkpoint (see `checkpoint`),
-`log.jsonl`, `samples.png`, and `pipeline/`, which loads wherever DeepFloyd IF does.
+Teaches the text encoder to read, renders its pictures, trains the U-Net for a given time, and
+leaves in DIR: the checkpoint (see `checkpoint`), `log.jsonl`, `samples.png`, and `pipeline/`, which
+loads wherever DeepFloyd IF does. On several GPUs of one machine:
+
+    torchrun --standalone --nproc-per-node 4 -m engine.primitives.train --out DIR
+
+Pictures and batch are then those of each GPU.
 """
 
 import argparse
@@ -14,17 +19,23 @@ from pathlib import Path
 
 import torch
 
-from engine.primitives import checkpoint
+from engine.primitives import checkpoint, reading
+from engine.primitives.peers import Peers
 from engine.primitives.pictures import Pictures, render_in_batches, render_pictures
+from engine.primitives.reading import ReadingConfig
 from engine.primitives.samples import binding, sheet_captions, write_sheet
 from engine.primitives.teacher import Teacher, TeacherConfig, build, save, tokenize
-from engine.primitives.training import StepConfig, Trainer
+from engine.primitives.training import StepConfig, Trainer, place
 from engine.schedules import ramped_decay, warmed_cosine
 
 log = logging.getLogger("engine.primitives.train")
 
 _NUM_PROBES = 1024
 _RENDER_BATCH = 60_000
+_APART = 100_000
+"""Between the seeds of peers, which draw other pictures."""
+_AGREE_EVERY = 20
+"""Steps between the peers' looks at the first one's clock."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +66,7 @@ class TrainConfig:
     checkpoint_every_s: float = 120.0
     num_sheet_rows: int = 16
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
     step: StepConfig = field(default_factory=StepConfig)
 
     def __post_init__(self) -> None:
@@ -103,22 +115,22 @@ def _attempt(what: str, action: Callable[[], None]) -> bool:
 def _accelerate(trainer: Trainer, config: TrainConfig) -> None:
     def compile_and_try() -> None:
         trainer.compile()
-        trainer.step(0.0, 1.0)
+        trainer.differentiate()
         trainer.take_losses()
 
     if config.compile and not _attempt("torch.compile", compile_and_try):
         trainer.uncompile()
     if config.graph and trainer.device.type == "cuda":
-        trainer.step(0.0, 1.0)
         _attempt("CUDA graph", trainer.capture)
+    trainer.align()
     trainer.take_losses()
 
 
 class _Run:
     """A run in progress: the trainer, its clock and what it leaves behind."""
 
-    def __init__(self, config: TrainConfig, started: float) -> None:
-        self._config, self._started = config, started
+    def __init__(self, config: TrainConfig, peers: Peers, started: float) -> None:
+        self._config, self._peers, self._started = config, peers, started
         self._first, self._seconds_before = 0, 0.0
         sizes, teacher = config.teacher, build(config.teacher, config.seed)
         if config.resume:
@@ -126,11 +138,15 @@ class _Run:
             sizes, teacher = earlier.config, earlier.teacher
             self._first, self._seconds_before = earlier.steps, earlier.seconds
         self._sizes = sizes
-        seed = config.seed + self._first
+        place(teacher, torch.device(config.device))
+        if not config.resume:
+            self._teach(teacher)
+        peers.align([*teacher.unet.parameters(), *teacher.text_encoder.parameters()])
+        seed = config.seed + self._first + _APART * peers.rank
         torch.manual_seed(seed)
         pictures = _render(config, seed)
         tokens = tokenize(teacher.tokenizer, pictures.captions)
-        self.trainer = Trainer(teacher, pictures.rgba, tokens, config.step)
+        self.trainer = Trainer(teacher, pictures.rgba, tokens, config.step, peers)
         self._probes = render_pictures(
             min(_NUM_PROBES, config.pictures), 7, config.device, "dev", config.teacher.size
         )
@@ -141,9 +157,13 @@ class _Run:
         config, trainer = self._config, self.trainer
         begin = time.monotonic()
         end = self._started + 60.0 * config.minutes
-        saved, done = begin, 0
-        while time.monotonic() < end and done != config.max_steps:
-            progress = (time.monotonic() - begin) / (end - begin)
+        saved, done, progress = begin, 0, 0.0
+        while done != config.max_steps:
+            if done % _AGREE_EVERY == 0:
+                mine = (time.monotonic() - begin) / (end - begin) if end > begin else 1.0
+                progress = self._peers.agree(mine, trainer.device)
+            if progress >= 1.0:
+                break
             decay = ema_decay(config, self._first + done)
             trainer.step(learning_rate(config, done, progress), decay)
             done += 1
@@ -154,8 +174,19 @@ class _Run:
                     saved = time.monotonic()
         return self._first + done
 
+    def _teach(self, teacher: Teacher) -> None:
+        heads = reading.teach(teacher, self._config.reading, self._config.seed)
+        for split in ("train", "dev"):
+            share = reading.understood(teacher, heads, split, _NUM_PROBES, seed=7)
+            self._log({"captions_understood": share, "split": split})
+
     def save(self, steps: int) -> None:
-        """Write the checkpoint and measure how well colours are bound to parts."""
+        """Write the checkpoint and measure how well colours are bound to parts.
+
+        The first of several peers does it; the others go on, and wait for it at the next step.
+        """
+        if self._peers.rank:
+            return
         seconds = self._seconds_before + time.monotonic() - self._started
         state = checkpoint.Checkpoint(
             teacher=self.trainer.mean, config=self._sizes, steps=steps, seconds=seconds
@@ -170,6 +201,8 @@ class _Run:
         self._log({"steps": steps, "mse_by_quarter_of_t": losses, "ms_a_step": round(per_step, 2)})
 
     def _log(self, record: dict[str, object]) -> None:
+        if self._peers.rank:
+            return
         line = json.dumps(record)
         log.info("%s", line)
         with (self._config.out / "log.jsonl").open("a") as file:
@@ -179,12 +212,16 @@ class _Run:
 def train(config: TrainConfig) -> Teacher:
     """Train a teacher; returns its running mean after writing everything named on top."""
     started = time.monotonic()
+    peers = Peers.join(config.device)
     config.out.mkdir(parents=True, exist_ok=True)
     torch.backends.cudnn.benchmark = True
-    run = _Run(config, started)
+    run = _Run(config, peers, started)
     steps = run.optimise()
     run.save(steps)
     mean = run.trainer.mean
+    peers.leave()
+    if peers.rank:
+        return mean
     if config.num_sheet_rows:
         captions = sheet_captions("dev", config.num_sheet_rows, seed=3)
         write_sheet(mean, captions, config.out / "samples.png", seed=5)

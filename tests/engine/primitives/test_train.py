@@ -9,6 +9,7 @@ from PIL import Image
 
 from engine.guidance.pixel import PixelGuidance
 from engine.primitives import checkpoint, samples, train
+from engine.primitives.reading import ReadingConfig
 from engine.primitives.train import TrainConfig, ema_decay, learning_rate
 from engine.primitives.training import StepConfig, Trainer
 from tests.engine.primitives.tiny import SIZES
@@ -25,6 +26,7 @@ def config(out: Path, **changes) -> TrainConfig:
         "num_sheet_rows": 2,
         "minutes": 2.0,
         "teacher": SIZES,
+        "reading": ReadingConfig(steps=2, batch=4),
         "step": StepConfig(batch=4),
     }
     return TrainConfig(**settings | changes)
@@ -47,11 +49,14 @@ def test_a_run_leaves_everything_and_can_be_resumed(tmp_path: Path) -> None:
     assert first.steps == 3
     expected = mean.unet.conv_in.weight.detach().half().float()
     assert torch.equal(first.teacher.unet.conv_in.weight.detach(), expected)
+    first_words = first.teacher.text_encoder.shared.weight.detach().clone()
     with Image.open(tmp_path / "samples.png") as sheet:
         assert sheet.size == (4 * 16, 2 * 16)
     guidance = PixelGuidance.load(tmp_path / "pipeline", device="cpu", dtype=torch.float32)
     assert guidance.size == 16
-    report, last = log_of(tmp_path)
+    on_train, on_dev, report, last = log_of(tmp_path)
+    assert (on_train["split"], on_dev["split"]) == ("train", "dev")
+    assert 0 <= on_dev["captions_understood"] <= 1
     assert report["steps"] == 2
     assert len(report["mse_by_quarter_of_t"]) == 4
     assert last["steps"] == 3
@@ -60,6 +65,8 @@ def test_a_run_leaves_everything_and_can_be_resumed(tmp_path: Path) -> None:
     again = config(tmp_path, resume=True, max_steps=2, num_sheet_rows=0, pipeline=False)
     train.train(replace(again, teacher=replace(SIZES, text_layers=2)))
     second = checkpoint.read(tmp_path)
+    # What could read already is not taught again.
+    assert torch.equal(second.teacher.text_encoder.shared.weight, first_words)
     assert (second.steps, second.config) == (5, SIZES)
     assert second.seconds > first.seconds
     assert log_of(tmp_path)[-1]["steps"] == 5

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from engine.primitives import training
 from engine.primitives.pictures import render_pictures
-from engine.primitives.teacher import build, tokenize
+from engine.primitives.teacher import build, encode, tokenize
 from engine.primitives.training import NUM_BINS, StepConfig, Trainer
 from tests.engine.primitives.tiny import SIZES
 
@@ -50,30 +50,55 @@ def test_losses_are_means_by_quarter_since_they_were_last_taken(
     for _ in range(40):
         learner.step(0.0, 1.0)
     # With a zero last layer and no learning every error is the mean square of
-    # v = alpha noise - sigma / 2, where sigma / alpha = 4 tan(pi t / 2).
+    # v = alpha noise - sigma / 2, where sigma / alpha = 4 tan(pi t / 2); P(time < t) is that of
+    # u^1.5 > 1 - t.
     level = 1 / (1 + (4 * ((torch.arange(1000) + 1) / 1001 * math.pi / 2).tan()).square())
-    expected = (level + (1 - level) / 4).reshape(NUM_BINS, -1).mean(1).tolist()
+    mean = level + (1 - level) / 4
+    below = 1 - (1 - torch.arange(1001) / 1000) ** (1 / 1.5)
+    share = below.diff()
+    expected = [
+        float((mean * share)[rows].sum() / share[rows].sum())
+        for rows in torch.arange(1000).reshape(NUM_BINS, -1)
+    ]
     assert learner.take_losses() == pytest.approx(expected, abs=0.05)
     assert all(math.isnan(loss) for loss in learner.take_losses())
 
 
-def test_both_networks_learn_and_the_mean_follows(material: tuple[Tensor, list[str]]) -> None:
+def test_the_unet_learns_the_text_encoder_does_not_and_the_mean_follows(
+    material: tuple[Tensor, list[str]],
+) -> None:
     learner = trainer(material)
-    pairs = [
-        (learner.teacher.unet, learner.mean.unet),
-        (learner.teacher.text_encoder, learner.mean.text_encoder),
-    ]
-    start = [weights(own) for own, _ in pairs]
-    means = [weights(mean) for _, mean in pairs]
+    own, mean = learner.teacher.unet, learner.mean.unet
+    before, expected = weights(own), weights(mean)
+    text = weights(learner.teacher.text_encoder)
     for decay in (0.5, 0.75, 0.5):
         learner.step(1e-3, decay)
-        for k, (own, mean) in enumerate(pairs):
-            means[k] = decay * means[k] + (1 - decay) * weights(own)
-            torch.testing.assert_close(weights(mean), means[k])
-    for before, (own, mean) in zip(start, pairs, strict=True):
-        assert not torch.equal(before, weights(own))
-        assert not torch.equal(weights(mean), weights(own))
-        assert not any(weight.requires_grad for weight in mean.parameters())
+        expected = decay * expected + (1 - decay) * weights(own)
+        torch.testing.assert_close(weights(mean), expected)
+    assert not torch.equal(before, weights(own))
+    assert not torch.equal(weights(mean), weights(own))
+    assert not any(weight.requires_grad for weight in mean.parameters())
+    assert torch.equal(text, weights(learner.teacher.text_encoder))
+    assert learner.mean.text_encoder is learner.teacher.text_encoder
+
+
+def test_times_lean_towards_noise_as_far_as_said(
+    material: tuple[Tensor, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Tensor] = []
+
+    def spy(self: Trainer, t: Tensor, error: Tensor) -> None:
+        seen.append(t)
+
+    monkeypatch.setattr(Trainer, "_count_losses", spy)
+    for power, late in ((1.0, 0.2), (3.0, 0.2 ** (1 / 3))):
+        learner = trainer(material, time_power=power)
+        seen.clear()
+        for _ in range(60):
+            learner._loss()
+        drawn = torch.cat(seen)
+        assert 0 <= int(drawn.min()) <= int(drawn.max()) <= 999
+        assert float((drawn >= 800).float().mean()) == pytest.approx(late, abs=0.08)
 
 
 def test_at_rate_zero_nothing_changes(material: tuple[Tensor, list[str]]) -> None:
@@ -90,24 +115,44 @@ def test_captions_are_dropped_as_often_as_said(
     learner = trainer(material, caption_dropout=0.25)
     seen: list[Tensor] = []
 
-    def spy(text_encoder: torch.nn.Module, tokens: Tensor) -> Tensor:
-        seen.append(tokens)
-        return torch.zeros(*tokens.shape, SIZES.text_width)
+    def spy(x: Tensor, t: Tensor, text: Tensor, return_dict: bool) -> tuple[Tensor]:
+        seen.append(text)
+        return (torch.zeros(len(x), 6, *x.shape[2:]),)
 
-    monkeypatch.setattr("engine.primitives.training.encode", spy)
+    monkeypatch.setattr(learner, "_unet", spy)
     for _ in range(30):
         learner._loss()
-    empty = tokenize(learner.teacher.tokenizer, [""])
-    share = (torch.cat(seen) == empty).all(dim=1).float().mean()
+    teacher = learner.teacher
+    empty = encode(teacher.text_encoder, tokenize(teacher.tokenizer, [""]))
+    share = (torch.cat(seen) == empty).all(dim=(1, 2)).float().mean()
     assert float(share) == pytest.approx(0.25, abs=0.08)
+
+
+def test_each_picture_is_shown_under_its_own_words(
+    material: tuple[Tensor, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captions = material[1]
+    learner = trainer(material, caption_dropout=0.0)
+    teacher, seen = learner.teacher, []
+
+    def spy(x: Tensor, t: Tensor, text: Tensor, return_dict: bool) -> tuple[Tensor]:
+        seen.append(text)
+        return (torch.zeros(len(x), 6, *x.shape[2:]),)
+
+    monkeypatch.setattr(learner, "_unet", spy)
+    monkeypatch.setattr(torch, "randint", lambda *_, **__: torch.tensor([5, 0, 7, 7, 1, 2, 3, 47]))
+    learner._loss()
+    words = [captions[row] for row in (5, 0, 7, 7, 1, 2, 3, 47)]
+    expected = encode(teacher.text_encoder, tokenize(teacher.tokenizer, words))
+    torch.testing.assert_close(seen[0], expected)
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"batch": 0}, {"caption_dropout": 1.0}, {"caption_dropout": -0.1}],
+    [{"batch": 0}, {"caption_dropout": 1.0}, {"caption_dropout": -0.1}, {"time_power": 0.0}],
 )
 def test_impossible_numbers_are_refused(changes: dict) -> None:
-    with pytest.raises(ValueError, match="batch must be at least 1 and caption_dropout in"):
+    with pytest.raises(ValueError, match="batch must be at least 1, caption_dropout in"):
         StepConfig(**changes)
 
 
