@@ -1,9 +1,8 @@
 """The manifest of the demonstration: four prompts that the embedded world has never seen.
 
 Their combinations of kind and colours belong to the `dev` split of `engine.primitives.splits`, on
-which no guidance model of this world is trained; the packaged one, made under an earlier split, has
-not seen them either. Each looks different from every side. `collection` is there to show that other
-columns are carried into the dataset. After a change here:
+which no guidance model of this world is trained. Each looks different from every side. `collection`
+is there to show that other columns are carried into the dataset. After a change here:
 
     python -m pipeline.demo
 """

@@ -3,9 +3,8 @@
     python -m engine.evaluation.teacher --guidance DIR --judge j1 --out DIR [--split test]
 
 Draws each prompt from the four view words by DDIM. A prompt's score is the mean logit over its four
-pictures; single pictures are judged too, also for their view word: whether, of the prompt with each
-of the four, the one with its own fits best. Writes `teacher.json` and sheets of the best and of the
-worst prompts. Axes: N prompts, V views.
+pictures; single pictures are judged too, also for whether they show their view word (`view_words`).
+Writes `teacher.json` and sheets of the best and of the worst prompts. Axes: N prompts, V views.
 """
 
 import argparse
@@ -17,9 +16,10 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
+from engine.evaluation import view_words
 from engine.evaluation.ddim import draw
 from engine.evaluation.judge import Judge
 from engine.evaluation.judging import verdicts_of_pictures
@@ -39,23 +39,12 @@ _SEED = 3
 
 
 def draw_views(
-    guidance: Guidance, specs: Sequence[Spec], *, seed: int, steps: int = 50, scale: float = 4.0
+    guidance: Guidance, specs: Sequence[Spec], *, seed: int, steps: int = 50, scale: float = 3.0
 ) -> Float[Tensor, "N V 3 h w"]:
     """Each scene from the four view words, in [0, 1]."""
     prompts = [with_view(caption(spec), view) for spec in specs for view in VIEWS]
     pictures = draw(guidance, prompts, seed=seed, steps=steps, scale=scale)
     return pictures.unflatten(0, (len(specs), len(VIEWS)))
-
-
-def views_right(
-    pictures: Float[Tensor, "N V 3 h w"], specs: Sequence[Spec], lexicon: Lexicon
-) -> Bool[Tensor, "N V"]:
-    """Whether each picture fits its caption with its own view word best."""
-    seen = lexicon.look(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
-    texts = [with_view(caption(spec), view) for spec in specs for view in VIEWS]
-    words = lexicon.read(texts).unflatten(0, (len(specs), len(VIEWS)))
-    best = torch.einsum("nvd,nwd->nvw", seen, words).argmax(dim=-1)
-    return (best == torch.arange(len(VIEWS), device=best.device)).cpu()
 
 
 def report(
@@ -65,23 +54,27 @@ def report(
     of_prompts = verdicts_of_pictures(pictures, specs, lexicon)
     repeated = [spec for spec in specs for _ in VIEWS]
     singles = verdicts_of_pictures(pictures.flatten(0, 1)[:, None], repeated, lexicon)
-    is_view_right = views_right(pictures, specs, lexicon).flatten().tolist()
-    pairs = list(zip(singles, is_view_right, strict=True))
+    drawn = list(zip(singles, *view_words.judged(pictures, specs, lexicon), strict=True))
     return of_prompts, {
         "prompts": {
             name: asdict(figures(group))
             for name, group in grouped(of_prompts, lambda verdict: verdict.spec).items()
         },
         "pictures": {
-            name: asdict(figures([verdict for verdict, _ in group]))
-            | {"view_word": share(right for _, right in group)}
-            for name, group in grouped(pairs, lambda pair: pair[0].spec).items()
+            name: _of_pictures(group)
+            for name, group in grouped(drawn, lambda single: single[0].spec).items()
         },
         "pictures by view": {
-            view: asdict(figures([verdict for verdict, _ in pairs[k :: len(VIEWS)]]))
-            | {"view_word": share(right for _, right in pairs[k :: len(VIEWS)])}
-            for k, view in enumerate(VIEWS)
+            view: _of_pictures(drawn[k :: len(VIEWS)]) for k, view in enumerate(VIEWS)
         },
+    }
+
+
+def _of_pictures(drawn: Sequence[tuple[Verdict, bool | None, bool | None]]) -> Row:
+    """Figures of single pictures: a verdict, whether it shows its view word, whether truth does."""
+    return asdict(figures([verdict for verdict, _, _ in drawn])) | {
+        "view_word": share(right for _, right, _ in drawn if right is not None),
+        "view_word_ceiling": share(right for _, _, right in drawn if right is not None),
     }
 
 
@@ -94,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--judge", default="j2", help="j1, j2 or a directory")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--scale", type=float, default=4.0, help="guidance scale")
+    parser.add_argument("--scale", type=float, default=3.0, help="guidance scale")
     parser.add_argument("--seed", type=int, default=_SEED)
     given = parser.parse_args(arguments)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

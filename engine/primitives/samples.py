@@ -32,7 +32,7 @@ def _velocity(
 
 @torch.no_grad()
 def sample(
-    teacher: Teacher, captions: list[str], seed: int, steps: int = 50, guidance: float = 4.0
+    teacher: Teacher, captions: list[str], seed: int, steps: int = 50, guidance: float = 3.0
 ) -> Float[Tensor, "B 3 h w"]:
     """Pictures in [-1, 1] by DDIM; guided v = uncond + guidance (cond - uncond)."""
     device = teacher.unet.device
@@ -49,7 +49,7 @@ def sample(
             time = t.to(device).expand(2 * len(x))
             cond, uncond = _velocity(teacher, torch.cat([x, x]), time, text).chunk(2)
             guess = uncond + guidance * (cond - uncond)
-            x = scheduler.step(guess, int(t), x).prev_sample
+            x = scheduler.step(guess, int(t), x, use_clipped_model_output=True).prev_sample
     return x.clamp(-1.0, 1.0)
 
 

@@ -43,6 +43,13 @@ last twentieth of the time alone; score distillation would hardly meet it. Shift
 from t = .8 on (Hoogeboom et al., arXiv 2301.11093, section 3.1, shift for the same reason).
 """
 
+THRESHOLD_SHARE = 0.99
+"""Quantile of |x_0| to which a guided picture is scaled down where it exceeds 1 (dynamic
+thresholding, Imagen, arXiv 2205.11487, section 2.3; IF's scheduler does so, too). Cut off at 1
+instead, guidance at high noise floods the picture with the object's colour."""
+
+_UNBOUNDED = 1e6
+
 MAX_SHARD_SIZE = "15MB"
 
 _PAD, _END, _UNKNOWN = "<pad>", "</s>", "<unk>"
@@ -186,14 +193,17 @@ def _betas() -> list[float]:
 
 
 def build_scheduler() -> DDPMScheduler:
-    """The forward process: 1000 steps, a cosine shifted by `NOISE_SHIFT`, v predicted."""
+    """1000 steps, a cosine shifted by `NOISE_SHIFT`, v predicted; samples are thresholded."""
     return DDPMScheduler(
         num_train_timesteps=NUM_STEPS,
         # The stock class wants the numbers; under a name it knows the plain cosine only.
         trained_betas=_betas(),
         prediction_type="v_prediction",
         variance_type="learned_range",
-        clip_sample=True,
+        clip_sample=False,
+        thresholding=True,
+        dynamic_thresholding_ratio=THRESHOLD_SHARE,
+        sample_max_value=_UNBOUNDED,
     )
 
 

@@ -7,7 +7,7 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
-from engine.evaluation.ddim import draw
+from engine.evaluation.ddim import draw, thresholded
 from tests.engine.fakes import DiscGuidance, RecordingGuidance
 
 
@@ -17,14 +17,24 @@ def cosine_schedule() -> Tensor:
 
 
 def naive(guidance: RecordingGuidance, prompts: list[str], steps: int, scale: float) -> Tensor:
-    scheduler = cast(Any, DDIMScheduler(beta_schedule="squaredcos_cap_v2"))
+    scheduler = cast(
+        Any,
+        DDIMScheduler(
+            beta_schedule="squaredcos_cap_v2",
+            clip_sample=False,
+            thresholding=True,
+            dynamic_thresholding_ratio=0.99,
+            sample_max_value=1e6,
+        ),
+    )
     scheduler.set_timesteps(steps)
     x = torch.randn(len(prompts), 3, 8, 8, generator=torch.Generator().manual_seed(3))
     for t in scheduler.timesteps:
         time = t.expand(len(prompts))
         cond = guidance.predict_noise(x, time, guidance.encode(prompts))
         uncond = guidance.predict_noise(x, time, guidance.encode([""] * len(prompts)))
-        x = scheduler.step(uncond + scale * (cond - uncond), int(t), x).prev_sample
+        guess = uncond + scale * (cond - uncond)
+        x = scheduler.step(guess, int(t), x, use_clipped_model_output=True).prev_sample
     return (x / 2 + 0.5).clamp(0, 1)
 
 
@@ -47,6 +57,16 @@ def test_a_model_that_knows_the_picture_draws_it() -> None:
         torch.testing.assert_close(
             picture[:, inside], colour[:, None].expand(-1, int(inside.sum())), atol=0.02, rtol=0
         )
+
+
+def test_contrasts_beyond_the_range_are_scaled_down_not_cut_off() -> None:
+    steep = torch.linspace(-4.0, 4.0, 3 * 64).reshape(1, 3, 8, 8)
+    within = 0.5 * torch.tanh(steep)
+    found = thresholded(torch.cat([steep, within]))
+    most = float(torch.quantile(steep.abs().flatten(), 0.99))
+    torch.testing.assert_close(found[0], (steep[0] / most).clamp(-1.0, 1.0))
+    assert 3.9 < most < 4.0
+    assert torch.equal(found[1], within[0])
 
 
 def test_pictures_do_not_depend_on_how_many_are_drawn_at_once() -> None:

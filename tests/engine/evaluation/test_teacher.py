@@ -7,39 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.evaluation import teacher
+from engine.evaluation import teacher, view_words
 from engine.evaluation.lexicon import Lexicon
-from engine.evaluation.teacher import draw_views, main, report, views_right
+from engine.evaluation.teacher import draw_views, main, report
 from engine.guidance.prompts import VIEWS
 from engine.primitives.grammar import COLOURS, Spec
 from tests.engine.evaluation.oracles import Oracle
 from tests.engine.fakes import RecordingGuidance
 
 SPEC = Spec("cube", ("green", "blue"), "on", "cube")
-SWAPPED = SPEC.swapped()
-
-
-class ViewReader:
-    """Sees which of the four channels' quarters is lit, and nothing else."""
-
-    scale = 1.0
-
-    def embed_pictures(self, x: Tensor) -> Tensor:
-        return torch.nn.functional.normalize(x[:, 0, 0, :4], dim=-1)
-
-    def embed_captions(self, captions: list[str]) -> Tensor:
-        rows = [[float(text.endswith(view)) for view in VIEWS] for text in captions]
-        return torch.tensor(rows)
-
-
-def test_view_words() -> None:
-    pictures = torch.zeros(2, 4, 3, 64, 64)
-    seen = [[0, 1, 2, 3], [0, 0, 3, 2]]
-    for subject, views in enumerate(seen):
-        for view, word in enumerate(views):
-            pictures[subject, view, 0, 0, word] = 1.0
-    found = views_right(pictures, [SPEC, SWAPPED], Lexicon(ViewReader()))
-    assert found.tolist() == [[True] * 4, [True, False, False, False]]
 
 
 def halves(above: str, below: str) -> Tensor:
@@ -48,6 +24,13 @@ def halves(above: str, below: str) -> Tensor:
     return torch.cat([top.expand(3, 32, 64), bottom.expand(3, 32, 64)], dim=1)
 
 
+@pytest.fixture
+def one_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the first scene alone it is asked whether its pictures show their view words."""
+    monkeypatch.setattr(view_words, "MOST_SCENES", 1)
+
+
+@pytest.mark.usefixtures("one_asked")
 def test_a_prompt_is_its_four_pictures(lexicon: Lexicon) -> None:
     """One picture of four is swapped: the prompt stands, the picture falls."""
     right, wrong = halves("green", "blue"), halves("blue", "green")
@@ -62,6 +45,26 @@ def test_a_prompt_is_its_four_pictures(lexicon: Lexicon) -> None:
     assert set(said["prompts"]) == {"all", "on"}
 
 
+def test_view_words_stand_beside_their_ceiling(
+    lexicon: Lexicon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scenes that were not asked are left out."""
+    not_asked = [None] * 4
+    right, ceiling = [True, False, True, False], [True, True, True, False]
+    found = [*right, *right[::-1], *not_asked], [*ceiling, *ceiling, *not_asked]
+    monkeypatch.setattr(view_words, "judged", lambda *_: found)
+    _, said = report(torch.rand(3, 4, 3, 64, 64), [SPEC, SPEC, Spec("cup", ("red",))], lexicon)
+
+    def pair(table: str, row: str) -> tuple[float | None, ...]:
+        return tuple(said[table][row][name] for name in ("view_word", "view_word_ceiling"))
+
+    assert pair("pictures", "all") == pair("pictures", "on") == (0.5, 0.75)
+    assert pair("pictures", "cup") == (None, None)
+    assert pair("pictures by view", "front view") == (0.5, 1.0)
+    assert pair("pictures by view", "overhead view") == (0.5, 0.0)
+    assert "view_word" not in said["prompts"]["all"]
+
+
 def test_every_prompt_is_drawn_from_the_four_views() -> None:
     guidance = RecordingGuidance(size=8)
     pictures = draw_views(guidance, [SPEC, Spec("cup", ("red",))], seed=0, steps=2)
@@ -71,6 +74,7 @@ def test_every_prompt_is_drawn_from_the_four_views() -> None:
     ]
 
 
+@pytest.mark.usefixtures("one_asked")
 def test_the_command(
     tmp_path: Path,
     tiny_weights: Path,
@@ -84,11 +88,13 @@ def test_the_command(
     main([*words.split(), "--out", str(tmp_path / "o")])
     said = json.loads((tmp_path / "o/teacher.json").read_text())
     assert said["figures"]["prompts"]["all"]["count"] == 3
-    assert said["figures"]["pictures"]["all"]["count"] == 12
+    singles = said["figures"]["pictures"]["all"]
+    assert singles["count"] == 12
+    assert {singles["view_word"], singles["view_word_ceiling"]} <= {k / 4 for k in range(5)}
     assert (said["judge"], said["split"], len(said["rows"])) == ("j1", "dev", 3)
     assert {path.name for path in (tmp_path / "o").iterdir()} == {
         "teacher.json",
         "best.png",
         "worst.png",
     }
-    assert "view word" in capsys.readouterr().out
+    assert "view word  view word ceiling" in capsys.readouterr().out

@@ -12,8 +12,9 @@ from engine.guidance.prompts import view_word, with_view
 from engine.primitives.backgrounds import composite
 from engine.primitives.captions import caption
 from engine.primitives.pictures import render_pictures
-from engine.primitives.splits import family
-from engine.primitives.teacher import NUM_TOKENS, TeacherConfig, build, build_tokenizer
+from engine.primitives.samples import binding
+from engine.primitives.splits import SHARES, family
+from engine.primitives.teacher import NUM_TOKENS, Teacher, TeacherConfig, build, build_tokenizer
 
 WEIGHTS = files.resolve(files.PRIMITIVES)
 NUM = 32
@@ -26,14 +27,10 @@ def guidance() -> PixelGuidance:
 
 @pytest.fixture(scope="module")
 def known() -> tuple[Tensor, list[str]]:
-    """Pictures and captions of what these weights have been trained on: objects of one or two
-    colours in canonical captions with a view word (see their model card)."""
-    found = render_pictures(3 * NUM, 77, split="dev")
-    rows = [
-        row
-        for row, spec in enumerate(found.specs)
-        if family(spec) in ("one colour", "two colours") and not found.is_textureless[row]
-    ][:NUM]
+    """Pictures of unseen scenes of every family, and their captions."""
+    found = render_pictures(2 * NUM, 77, split="dev")
+    rows = [row for row in range(2 * NUM) if not found.is_textureless[row]][:NUM]
+    assert len({family(found.specs[row]) for row in rows}) == len(SHARES)
     captions = [
         with_view(
             caption(found.specs[row]),
@@ -42,6 +39,17 @@ def known() -> tuple[Tensor, list[str]]:
         for row in rows
     ]
     return found.rgba[rows], captions
+
+
+def test_the_right_part_has_the_right_colour() -> None:
+    pipeline = IFPipeline.from_pretrained(WEIGHTS)
+    teacher = Teacher(
+        unet=pipeline.unet, text_encoder=pipeline.text_encoder, tokenizer=pipeline.tokenizer
+    )
+    found = binding(teacher, render_pictures(3 * NUM, 78, split="dev"), seed=2)
+    # Chance is one half.
+    assert len(found) > NUM
+    assert float(found.float().mean()) > 0.8
 
 
 def test_the_files_are_complete_and_small() -> None:

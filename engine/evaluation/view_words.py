@@ -1,0 +1,115 @@
+"""Whether a picture shows its view word: which side of the true shape it resembles most.
+
+A judge has learnt to pass over the view words of captions, so it is asked with pictures: each
+scene's true shapes, seen as each view word says, make one reference a word, their unit mean
+embedding; a picture shows the word whose reference has the highest cosine. Many objects look alike
+from several sides. So a figure stands beside its ceiling: the same asked of other true shapes from
+anywhere that has the word.
+
+Legend: N scenes, W view words in the order of `VIEWS`, V views, D features, K proportions. Angles
+in degrees.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from engine.evaluation.lexicon import Lexicon
+from engine.evaluation.stage import SIZE, over_background
+from engine.guidance.prompts import VIEWS, view_word
+from engine.primitives.grammar import Spec
+from engine.primitives.kinds import NUM_PROPORTIONS
+from engine.primitives.truth import true_views
+
+MOST_SCENES = 128
+"""Scenes that are asked about, the first ones: to render their references takes time on a CPU."""
+
+TYPICAL_DEG: Mapping[str, tuple[tuple[float, ...], float]] = {
+    "front view": ((-25.0, 0.0, 25.0), 20.0),
+    "side view": ((90.0, 270.0), 20.0),
+    "back view": ((155.0, 180.0, 205.0), 20.0),
+    "overhead view": ((0.0, 90.0, 180.0, 270.0), 75.0),
+}
+"""Azimuths and elevation of the cameras of each word's reference."""
+
+_NUM_SHAPES = 2
+"""Shapes of a scene, of sampled proportions, behind a reference."""
+_SEED = 11
+
+
+def judged(
+    pictures: Float[Tensor, "N W 3 h w"], specs: Sequence[Spec], lexicon: Lexicon
+) -> tuple[list[bool | None], list[bool | None]]:
+    """Whether each picture shows its view word; the same of true shapes. None is not asked.
+
+    Picture by picture, all of a scene's together.
+    """
+    asked, device = list(specs[:MOST_SCENES]), pictures.device
+    known = references(asked, lexicon, device)
+    right = are_shown(pictures[:MOST_SCENES], known, lexicon)
+    ceiling = are_shown(any_views(asked, device), known, lexicon)
+    rest = [None] * (len(VIEWS) * (len(specs) - len(asked)))
+    return right.flatten().tolist() + rest, ceiling.flatten().tolist() + rest
+
+
+def are_shown(
+    pictures: Float[Tensor, "N W 3 h w"], known: Float[Tensor, "N W D"], lexicon: Lexicon
+) -> Bool[Tensor, "N W"]:
+    """Whether each picture is nearest to the reference of its own view word."""
+    seen = lexicon.look(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
+    best = torch.einsum("nvd,nwd->nvw", seen, known).argmax(dim=-1)
+    return (best == torch.arange(len(VIEWS), device=best.device)).cpu()
+
+
+def references(
+    specs: Sequence[Spec], lexicon: Lexicon, device: torch.device
+) -> Float[Tensor, "N W D"]:
+    """Each scene's unit mean embedding under each view word."""
+    generator = torch.Generator().manual_seed(_SEED)
+    proportions = torch.rand(len(specs) * _NUM_SHAPES, NUM_PROPORTIONS, generator=generator)
+    repeated = [spec for spec in specs for _ in range(_NUM_SHAPES)]
+    found: list[Tensor] = []
+    for view in VIEWS:
+        pictures = _show(repeated, proportions, *TYPICAL_DEG[view], device).flatten(0, 1)
+        mean = lexicon.look(pictures).unflatten(0, (len(specs), -1)).mean(dim=1)
+        found.append(torch.nn.functional.normalize(mean, dim=-1))
+    return torch.stack(found, dim=1)
+
+
+def any_views(specs: Sequence[Spec], device: torch.device) -> Float[Tensor, "N W 3 h w"]:
+    """A true shape of each scene, none of its references', from any azimuth with each view word."""
+    generator, draw = torch.Generator().manual_seed(_SEED + 1), random.Random(_SEED)
+    proportions = torch.rand(len(specs), NUM_PROPORTIONS, generator=generator)
+    found: list[Tensor] = []
+    for spec, one in zip(specs, proportions[:, None], strict=True):
+        cameras = [_any_camera(view, draw) for view in VIEWS]
+        shown = [_show([spec], one, (azimuth,), level, device) for azimuth, level in cameras]
+        found.append(torch.cat(shown, dim=1))
+    return torch.cat(found)
+
+
+def _any_camera(view: str, draw: random.Random) -> tuple[float, float]:
+    """Azimuth, anywhere that has the view word, and the word's typical elevation."""
+    _, elevation = TYPICAL_DEG[view]
+    while True:
+        azimuth = draw.uniform(0.0, 360.0)
+        if view_word(azimuth, elevation) == view:
+            return azimuth, elevation
+
+
+def _show(
+    specs: list[Spec],
+    proportions: Float[Tensor, "N K"],
+    azimuths_deg: tuple[float, ...],
+    elevation_deg: float,
+    device: torch.device,
+) -> Float[Tensor, "N V 3 h w"]:
+    """Coloured pictures over the stage's background."""
+    azimuth = torch.tensor(azimuths_deg)
+    rgba = true_views(
+        specs, proportions, azimuth, elevation_deg, textureless=False, size=SIZE, device=device
+    )
+    return over_background(rgba[:, :, :3], rgba[:, :, 3:])
