@@ -1,15 +1,16 @@
 """Whether a picture shows its view word: which side of the true shape it resembles most.
 
-A judge has learnt to pass over the view words of captions, so it is asked with pictures: each
-scene's true shapes, seen as each view word says, make one reference a word, their unit mean
-embedding; a picture shows the word whose reference has the highest cosine. Many objects look alike
-from several sides. So a figure stands beside its ceiling: the same asked of other true shapes from
-anywhere that has the word.
+A judge has learnt to pass over the view words of captions, so it is asked with pictures. A scene's
+true shapes, seen as a view word says, make that word's reference: their unit mean embedding. A
+picture shows the word whose reference has the highest cosine. Many objects look alike from several
+sides, so a figure means no more than its ceiling: the same asked of other true shapes of the scene,
+from anywhere that has the word, as often as training pictures are taken from there.
 
 Legend: N scenes, W view words in the order of `VIEWS`, V views, D features, K proportions. Angles
 in degrees.
 """
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 
@@ -22,6 +23,7 @@ from engine.evaluation.stage import SIZE, over_background
 from engine.guidance.prompts import VIEWS, view_word
 from engine.primitives.grammar import Spec
 from engine.primitives.kinds import NUM_PROPORTIONS
+from engine.primitives.pictures import ELEVATION_DEG
 from engine.primitives.truth import true_views
 
 MOST_SCENES = 128
@@ -29,7 +31,7 @@ MOST_SCENES = 128
 
 TYPICAL_DEG: Mapping[str, tuple[tuple[float, ...], float]] = {
     "front view": ((-25.0, 0.0, 25.0), 20.0),
-    "side view": ((90.0, 270.0), 20.0),
+    "side view": ((65.0, 90.0, 115.0, 245.0, 270.0, 295.0), 20.0),
     "back view": ((155.0, 180.0, 205.0), 20.0),
     "overhead view": ((0.0, 90.0, 180.0, 270.0), 75.0),
 }
@@ -80,7 +82,7 @@ def references(
 
 
 def any_views(specs: Sequence[Spec], device: torch.device) -> Float[Tensor, "N W 3 h w"]:
-    """A true shape of each scene, none of its references', from any azimuth with each view word."""
+    """A true shape of each scene, none of its references', from anywhere with each view word."""
     generator, draw = torch.Generator().manual_seed(_SEED + 1), random.Random(_SEED)
     proportions = torch.rand(len(specs), NUM_PROPORTIONS, generator=generator)
     found: list[Tensor] = []
@@ -92,10 +94,12 @@ def any_views(specs: Sequence[Spec], device: torch.device) -> Float[Tensor, "N W
 
 
 def _any_camera(view: str, draw: random.Random) -> tuple[float, float]:
-    """Azimuth, anywhere that has the view word, and the word's typical elevation."""
-    _, elevation = TYPICAL_DEG[view]
+    """Azimuth and elevation of a training picture that has the view word."""
+    low, high = (math.sin(math.radians(angle)) for angle in ELEVATION_DEG)
     while True:
         azimuth = draw.uniform(0.0, 360.0)
+        by_area = math.degrees(math.asin(draw.uniform(low, high)))
+        elevation = draw.choice([by_area, draw.uniform(*ELEVATION_DEG)])
         if view_word(azimuth, elevation) == view:
             return azimuth, elevation
 
