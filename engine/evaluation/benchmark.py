@@ -54,7 +54,7 @@ class BenchmarkConfig:
     judge: str = "j2"
     """j1, j2 or a directory."""
     slots: int | None = None
-    """Scenes optimised together; None: the recipe's number."""
+    """Scenes optimised together on each device; None: the recipe's number."""
 
     def __post_init__(self) -> None:
         for name in ("prompts", "seeds", "slots"):
@@ -65,7 +65,7 @@ class BenchmarkConfig:
 
     @property
     def num_slots(self) -> int:
-        """Scenes optimised together."""
+        """Scenes optimised together on each device."""
         return self.slots or self.recipe.num_slots
 
 
@@ -109,6 +109,7 @@ def run(config: BenchmarkConfig) -> str:
         "prompts": config.prompts,
         "seeds": config.seeds,
         "slots": config.num_slots,
+        "devices": len(all_devices()),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor(),
         "torch": torch.__version__,
     }

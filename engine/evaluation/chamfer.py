@@ -16,6 +16,7 @@ candidates are ranked with few points; the first three are measured with all.
 Axes: B true shapes, P points of the asset, Q points of a true shape. Scene units.
 """
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,11 +86,15 @@ class _Candidates:
 
 
 class Chamfer:
-    """The ruler; keeps the true shapes of every geometry that it has been asked for."""
+    """The ruler; keeps the true shapes of every geometry that it has been asked for.
+
+    Threads may share it.
+    """
 
     def __init__(self, device: torch.device | str) -> None:
         """True shapes are sampled on `device`."""
         self._device = torch.device(device)
+        self._lock = threading.Lock()
         self._known: dict[Geometry, tuple[TrueShapes, Float[Tensor, "B P 3"]]] = {}
 
     def distance(self, surface: Float[np.ndarray, "P 3"], geometry: Geometry) -> float:
@@ -102,12 +107,13 @@ class Chamfer:
         return float(candidates.chosen(order[:NUM_FINALISTS]).distances(few, dense).min())
 
     def _true(self, geometry: Geometry) -> tuple[TrueShapes, Float[Tensor, "B P 3"]]:
-        if geometry not in self._known:
-            generator = torch.Generator().manual_seed(_SEED)
-            u = torch.rand(NUM_SHAPES, NUM_PROPORTIONS, generator=generator).to(self._device)
-            shapes = TrueShapes(geometry, u)
-            self._known[geometry] = shapes, shapes.sample(NUM_TRUE_POINTS, _SEED)
-        return self._known[geometry]
+        with self._lock:
+            if geometry not in self._known:
+                generator = torch.Generator().manual_seed(_SEED)
+                u = torch.rand(NUM_SHAPES, NUM_PROPORTIONS, generator=generator).to(self._device)
+                shapes = TrueShapes(geometry, u)
+                self._known[geometry] = shapes, shapes.sample(NUM_TRUE_POINTS, _SEED)
+            return self._known[geometry]
 
 
 def points_on_mesh(

@@ -6,14 +6,15 @@
 Each `--vary` names settings by their path in the recipe; those that stand together, parted by
 spaces, change together, and the one with several values is walked through. A first variation is
 the recipe as it is. With `--greedy` the best of each `--vary` is where the next starts from: a
-search along coordinates. Scored on *dev* by J1, which is what tuning may look at. Every variation
-is appended to `sweep.jsonl` and drawn in `<number>.png` before the next begins; `best.json` is the
-recipe of the best so far.
+search along coordinates; settings that a recipe refuses together end it there. Scored on *dev* by
+J1, which is what tuning may look at. Every variation is appended to `sweep.jsonl` and drawn in
+`<number>.png` before the next begins; `best.json` is the recipe of the best so far.
 """
 
 import argparse
 import itertools
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -165,7 +166,7 @@ class Bench:
             "ms_a_step": round(1000.0 * seconds / recipe.iterations, 1),
             "evaluations": recipe.iterations * recipe.views,
             "ok": sum(scene.status == "ok" for scene in finished),
-            "chamfer": chamfer,
+            "chamfer": chamfer if math.isfinite(chamfer) else None,
             **asdict(figures(found)),
         }
         pictures = list(zip(found, staged.colour, strict=True))[:_NUM_SHOWN]

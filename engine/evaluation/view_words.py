@@ -4,7 +4,8 @@ A judge has learnt to pass over the view words of captions, so it is asked with 
 true shapes, seen as a view word says, make that word's reference: their unit mean embedding. A
 picture shows the word whose reference has the highest cosine. Many objects look alike from several
 sides, so a figure means no more than its ceiling: the same asked of other true shapes of the scene,
-from anywhere that has the word, as often as training pictures are taken from there.
+from anywhere that has the word, as often as training pictures are taken from there. They share the
+references' background, light and distance, which a model's do not: a gap is not the view's alone.
 
 Legend: N scenes, W view words in the order of `VIEWS`, V views, D features, K proportions. Angles
 in degrees.

@@ -1,6 +1,6 @@
 """The teacher's checkpoints: few flat files that travel easily.
 
-    weights-<i>.safetensors   running means of both networks, half precision, shards <= 15 MiB
+    weights-<i>.safetensors   running mean of the U-Net, the text encoder; half, <= 15 MiB each
     checkpoint.json           sizes of the teacher, steps and seconds trained
 
 Neither raw weights nor optimiser moments are kept: a resumed run starts from the running mean with

@@ -36,7 +36,7 @@ class Peers:
 
     def leave(self) -> None:
         """Parts from the others."""
-        if self.count > 1:
+        if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
     @torch.no_grad()

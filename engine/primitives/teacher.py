@@ -218,7 +218,7 @@ def encode(text_encoder: T5EncoderModel, tokens: Int[Tensor, "N T"]) -> Float[Te
     """Text embeddings as `IFPipeline.encode_prompt` computes them: padding is attended by no one.
 
     The mask is given in its final additive form, for transformers would otherwise read it on the
-    host, and a step under CUDA graph capture may not wait for the device.
+    host, and wait for the device.
     """
     is_padding = tokens == text_encoder.config.pad_token_id
     mask = torch.zeros(tokens.shape, device=tokens.device).masked_fill(is_padding, -3e38)

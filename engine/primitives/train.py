@@ -32,6 +32,8 @@ log = logging.getLogger("engine.primitives.train")
 
 _NUM_PROBES = 1024
 _RENDER_BATCH = 60_000
+_UNDERSTOOD = 0.99
+"""Share of captions below which a text encoder is not fit to be frozen."""
 _APART = 100_000
 """Between the seeds of peers, which draw other pictures."""
 _AGREE_EVERY = 20
@@ -57,7 +59,7 @@ class TrainConfig:
     """Start from the checkpoint in `out`."""
     compile: bool = True
     graph: bool = True
-    """Capture the step as a CUDA graph; off on the CPU."""
+    """Capture the step as two CUDA graphs; off on the CPU."""
     pipeline: bool = True
     """Write the pipeline directory at the end."""
     max_steps: int | None = None
@@ -179,6 +181,8 @@ class _Run:
         for split in ("train", "dev"):
             share = reading.understood(teacher, heads, split, _NUM_PROBES, seed=7)
             self._log({"captions_understood": share, "split": split})
+            if share < _UNDERSTOOD:
+                log.warning("the text encoder reads only %.1f %% of %s", 100.0 * share, split)
 
     def save(self, steps: int) -> None:
         """Write the checkpoint and measure how well colours are bound to parts.

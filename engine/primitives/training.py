@@ -133,6 +133,7 @@ class Trainer:
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         self._rate.zero_()
+        self._decay.fill_(1.0)
         with torch.cuda.stream(side):
             for _ in range(warm_up):
                 self.differentiate()

@@ -41,6 +41,8 @@ def find(name: str) -> Recipe:
         return Recipe.from_dict(json.loads(Path(name).read_text()))
     except OSError as error:
         raise ValueError(f"recipe {name}: {error.strerror}; give a recipe's file") from error
+    except (LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"recipe {name}: {error}; expected what `to_dict` wrote") from error
 
 
 def get(name: str) -> Recipe:

@@ -1,7 +1,9 @@
+import json
 import math
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -151,3 +153,26 @@ def test_what_the_command_line_needs_is_free_of_torch(module: str) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_recipe_is_found_by_name_or_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(recipes.get("smoke").to_dict() | {"iterations": 7}))
+    assert recipes.find("smoke") == recipes.get("smoke")
+    assert recipes.find(str(path)).iterations == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "No such file"),
+        ("{", "Expecting property name"),
+        ("{}", "missing"),
+    ],
+)
+def test_a_file_that_holds_no_recipe_is_named(text: str | None, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "broken.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ValueError, match=f"recipe .*broken.json: .*{said}"):
+        recipes.find(str(path))

@@ -47,7 +47,7 @@ def test_from_prompts_to_figures(
     assert len(list((tmp_path / "out/scenes").iterdir())) == 4
 
 
-def test_without_a_scene_or_a_mesh_the_distance_is_infinite() -> None:
+def test_without_a_scene_the_distance_is_infinite() -> None:
     ruler = chamfer.Chamfer("cpu")
     found = benchmark.distance(None, Spec("cube", ("red",)), ruler, ExportConfig())
     assert found == float("inf")

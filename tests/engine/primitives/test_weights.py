@@ -29,7 +29,8 @@ def guidance() -> PixelGuidance:
 def known() -> tuple[Tensor, list[str]]:
     """Pictures of unseen scenes of every family, and their captions."""
     found = render_pictures(2 * NUM, 77, split="dev")
-    rows = [row for row in range(2 * NUM) if not found.is_textureless[row]][:NUM]
+    first = {spec: row for row, spec in reversed(list(enumerate(found.specs)))}
+    rows = sorted(row for row in first.values() if not found.is_textureless[row])[:NUM]
     assert len({family(found.specs[row]) for row in rows}) == len(SHARES)
     captions = [
         with_view(
@@ -86,7 +87,7 @@ def test_the_variance_channels_are_zero(guidance: PixelGuidance) -> None:
     text = guidance.encode(["a red car, front view"])
     answer = guidance._unet(torch.randn(1, 3, 64, 64), torch.tensor([500]), text).sample
     assert float(answer[:, 3:].abs().max()) == 0
-    assert float(answer[:, :3].std()) > 0.3
+    assert float(answer[:, :3].std()) > 0.1
 
 
 class Examination:
