@@ -20,6 +20,8 @@ _PING_SECONDS = 30.0
 _HUNG_SECONDS = 300.0
 """How long a ping, or a batch, may take: what a batch waits for takes seconds."""
 _MOST_HANGS = 3
+_GONE_SECONDS = 10.0
+"""How long Ray may take to say that an actor has ended."""
 
 
 class EncodeStage:
@@ -59,7 +61,13 @@ class EncodeStage:
         self._wanted.settled(task)
 
     def clear(self) -> None:
-        """All tasks are over: deletes what the actor made."""
+        """All tasks are over: ends the actor, then deletes what it made.
+
+        Where its machine was lost, Ray has it repeat calls whose tasks are long settled; what it
+        wrote after the deletion would stay.
+        """
+        ray.kill(self.handle)
+        ray.wait([self.handle.ping.remote()], timeout=_GONE_SECONDS)
         self._wanted.clear()
 
     def close(self) -> None:

@@ -129,7 +129,7 @@ def kill_machine(process: subprocess.Popen[bytes]) -> None:
     for pid in family:
         os.kill(pid, signal.SIGKILL)
     process.wait(timeout=_DOWN_SECONDS)
-    assert wait_until_gone(family, _DOWN_SECONDS) == set()
+    assert wait_until_gone(family, _DOWN_SECONDS) == set(), "a killed machine lives"
 
 
 def free_ports(number: int) -> list[int]:

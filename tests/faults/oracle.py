@@ -52,7 +52,10 @@ def check(place: Place, manifest: Path) -> Verdict:
     committed = [row["prompt"] for row in rows.values()]
     given_up = [failure["prompt"] for failure in quarantined.values()]
     assert not rows.keys() & quarantined.keys(), "committed and quarantined"
-    assert Counter(committed) + Counter(given_up) == Counter(rest)
+    found = Counter(committed) + Counter(given_up)
+    assert found == Counter(rest), (
+        f"missing {Counter(rest) - found}, too much {found - Counter(rest)}"
+    )
     _check_rest(place, shown, rows)
     return Verdict(
         committed=committed,
@@ -136,8 +139,8 @@ def _rejected(place: Place, names: list[str]) -> set[int]:
 
 
 def _check_rest(place: Place, names: list[str], rows: Mapping[str, Row]) -> None:
-    directories = Counter(name.split("/")[0] for name in names)
-    assert directories["_embeddings"] == 0
+    left = [name for name in names if name.startswith("_embeddings/")]
+    assert not left, f"embeddings left: {left}"
     for name in names:
         if name.startswith("_checkpoints/"):
             assert not any(asset_id in name for asset_id in rows), f"{name} is of no use any more"

@@ -152,7 +152,7 @@ class Scene:
         their run, which the first rerun writes.
         """
         verdict = oracle.check(self.place, self.manifest)
-        assert verdict.num_litter <= num_kills
+        assert verdict.num_litter <= num_kills, f"{verdict.num_litter} hidden after {num_kills}"
         gone = self.actors() | self.encoders()
         assert wait_until_gone(gone, 30) == set(), "actors outlive their run"
         assets = self._assets()
@@ -162,7 +162,7 @@ class Scene:
         self._rerun(verdict)
         after = self.place.objects()
         assert after == before, after.items() ^ before.items()
-        assert self._assets() == assets
+        assert self._assets() == assets, "a rerun touched assets"
         return verdict
 
     def _rerun(self, verdict: Verdict) -> None:

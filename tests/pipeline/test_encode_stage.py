@@ -14,7 +14,7 @@ from pipeline import encode_stage
 from pipeline.encode_stage import EncodeStage
 from pipeline.errors import RunError
 from tests.clusters import Head
-from tests.pipeline.fake_ray import FakeRay, Handle, task_error, unavailable
+from tests.pipeline.fake_ray import Call, FakeRay, Handle, task_error, unavailable
 from tests.pipeline.runs import dreambatch, rows, summary, write_hollow_weights, write_manifest
 from tests.tiny_latent_pipeline import write_tiny_latent_pipeline
 
@@ -74,8 +74,8 @@ class Bench:
         self.ray = FakeRay()
         self.handle = Handle()
         monkeypatch.setattr(encode_stage, "ray", self.ray)
-        wanted: Any = SimpleNamespace()
-        self.stage = EncodeStage(self.handle, wanted, clock=lambda: self.now)
+        self.wanted: Any = SimpleNamespace()
+        self.stage = EncodeStage(self.handle, self.wanted, clock=lambda: self.now)
 
     def after(self, seconds: float) -> None:
         """Lets time pass, with a look every second."""
@@ -129,6 +129,23 @@ def test_an_encoder_that_hangs_again_and_again_ends_the_run(bench: Bench) -> Non
     with pytest.raises(RunError, match="the text encoder hung 4 times for 300 s"):
         bench.after(3600)
     assert bench.num_restarts == 3
+
+
+def test_what_the_encoder_made_is_deleted_when_it_can_write_no_more(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+
+    def wait(calls: list[Call], *, timeout: float) -> tuple[list[Call], list[Call]]:
+        assert bench.ray.killed == [(bench.handle, True)]
+        assert calls == bench.handle.ping.open
+        happened.append("gone")
+        return calls, []
+
+    monkeypatch.setattr(bench.ray, "wait", wait)
+    bench.wanted.clear = lambda: happened.append("deleted")
+    bench.stage.clear()
+    assert happened == ["gone", "deleted"]
 
 
 def test_an_encoder_that_fails_to_load_ends_the_run_in_one_line(bench: Bench) -> None:
