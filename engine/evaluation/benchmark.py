@@ -81,10 +81,11 @@ def run(config: BenchmarkConfig) -> str:
     Raises ValueError as `check` does.
     """
     check(config)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    devices = all_devices()
+    device = devices[0]
     lexicon = Lexicon(Judge.load(config.judge, device))
     recipe, specs = config.recipe, benchmark_specs(config.split, config.prompts)
-    specimens = make(recipe, specs, config.seeds, config.out, config.num_slots, all_devices())
+    specimens = make(recipe, specs, config.seeds, config.out, config.num_slots, devices)
     staged = show_scenes([specimen.scene for specimen in specimens])
     wanted = [specimen.spec for specimen in specimens]
     found = verdicts(staged, wanted, lexicon, with_swaps(specs))
@@ -109,7 +110,7 @@ def run(config: BenchmarkConfig) -> str:
         "prompts": config.prompts,
         "seeds": config.seeds,
         "slots": config.num_slots,
-        "devices": len(all_devices()),
+        "devices": len(devices),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor(),
         "torch": torch.__version__,
     }

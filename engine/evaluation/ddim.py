@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engine.guidance.guidance import Guidance
+from engine.primitives.teacher import THRESHOLD_SHARE
 
-THRESHOLD_SHARE = 0.99
 _AT_ONCE = {"cuda": 512, "cpu": 8}
 
 

@@ -85,9 +85,9 @@ def test_the_unmodified_pipeline_loads_the_very_teacher() -> None:
 
 def test_the_variance_channels_are_zero(guidance: PixelGuidance) -> None:
     text = guidance.encode(["a red car, front view"])
-    answer = guidance._unet(torch.randn(1, 3, 64, 64), torch.tensor([500]), text).sample
+    answer = guidance._unet(torch.randn(1, 3, 64, 64), torch.tensor([100]), text).sample
     assert float(answer[:, 3:].abs().max()) == 0
-    assert float(answer[:, :3].std()) > 0.1
+    assert float(answer[:, :3].std()) > 0.3
 
 
 class Examination:
