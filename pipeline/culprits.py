@@ -5,6 +5,9 @@ It is to be replaced when three of its attempts or gangs failed with different p
 succeeded between, while another actor did make something: where everything fails everywhere, no
 actor stands out. Each verdict rests on a success that came after the actor's first failure, so that
 verdicts come to an end with the prompts that can be made.
+
+A failure that gives its prompt up is the prompt's: it failed elsewhere before. It counts against no
+actor and is never forgiven, so that what a run has quarantined stays so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,7 +60,7 @@ class Culprits:
     def failed(self, actor: str, failed: Failed) -> Mapping[str, Failures]:
         """An attempt of the actor has failed."""
         rule, asset_id = retry.policy(failed.kind), failed.attempt.task.asset_id
-        if not rule.elsewhere:
+        if not rule.elsewhere or failed.decision.gives_up:
             return _NONE
         streak = self._streaks.setdefault(actor, _Streak(since=self._num_made))
         if asset_id not in streak.attempts:

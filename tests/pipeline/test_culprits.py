@@ -7,7 +7,7 @@ hundred times as fast as one that works, so that it is always the emptiest one.
 import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import chain, count
 
 import pytest
 
@@ -22,9 +22,9 @@ LIFE, FAST, LOADING = 480.0, 5.0, 90.0
 """Seconds of an asset, of a failure, and until an actor that was replaced is there again."""
 
 
-def failed(number: int, kind: str = "internal") -> Failed:
+def failed(number: int, kind: str = "internal", *, gives_up: bool = False) -> Failed:
     attempt = Attempt(task=sample_task(number), attempt_id=f"{number}", number=1, seed=1)
-    decision = retry.Decision(change="alone")
+    decision = retry.Decision(change=None if gives_up else "alone")
     return Failed(attempt=attempt, kind=kind, message="", decision=decision)
 
 
@@ -82,6 +82,13 @@ def test_what_no_actor_can_help(kind: str) -> None:
         culprits.made("b")
 
 
+def test_who_gives_a_prompt_up_is_not_at_fault_for_it() -> None:
+    culprits = Culprits(num_slots=SLOTS)
+    for number in range(10 * MOST_FAILURES):
+        assert not culprits.failed("a", failed(number, gives_up=True))
+        assert not culprits.made("b")
+
+
 Fate = Callable[[str, Attempt], str | None]
 """The kind of error with which an attempt ends on a device, or None."""
 
@@ -95,6 +102,7 @@ class Story:
     num_tasks: int
     num_replaced: int = 0
     given_up: list[Failed] = field(default_factory=list)
+    pardoned: set[str] = field(default_factory=set)
     now: float = 0.0
 
     def __post_init__(self) -> None:
@@ -144,6 +152,7 @@ class Story:
             self.schedule.forgive(actor, failures)
             self.schedule.lose(actor, "replaced", cause="node")
             self.num_replaced += 1
+            self.pardoned.update(chain.from_iterable(failures.values()))
             name = f"actor-{next(self.numbers)}"
             self.devices[name] = self.devices.pop(actor)
             self.later(LOADING, name, None)
@@ -197,6 +206,22 @@ def test_poison_among_others_is_given_up_and_nothing_else() -> None:
     story = Story(poisonous(20), num_actors=50, num_tasks=2000).play()
     found = {int(failure.attempt.task.asset_id, 16) for failure in story.given_up}
     assert found == set(range(0, 2000, 20))
+
+
+def test_what_was_given_up_stays_so_although_actors_are_found_at_fault() -> None:
+    """Poison in such numbers that some actor is sent three in a row."""
+
+    def fate(gpu: str, attempt: Attempt) -> str | None:
+        return "internal" if int(attempt.task.asset_id, 16) % 3 else None
+
+    story = Story(fate, num_actors=3, num_tasks=600).play()
+    assert story.num_replaced > 0
+    assert story.pardoned
+    given_up = [failure.attempt for failure in story.given_up]
+    assert {int(attempt.task.asset_id, 16) for attempt in given_up} == {
+        number for number in range(600) if number % 3
+    }
+    assert story.pardoned.isdisjoint(attempt.attempt_id for attempt in given_up)
 
 
 @pytest.mark.parametrize("kind", KINDS)
