@@ -205,7 +205,10 @@ def judge(result: Round, scene: Scene, driver: Driver) -> None:
     assert "Traceback" not in driver.said, driver.said
     # Who is killed between a commit and the removal of its checkpoint leaves that behind.
     scene.command("gc")
-    verdict = scene.conclude(num_kills=sum(result.accidents.values()) * NUM_MACHINES)
+    verdict = scene.conclude(
+        num_kills=sum(result.accidents.values()) * NUM_MACHINES,
+        is_shared="second driver" in result.accidents,
+    )
     result.num_starts = driver.said.count("it starts again") + 1
     result.num_resumed = len(scene.resumed_steps())
     result.num_committed = len(verdict.committed)

@@ -145,14 +145,18 @@ class Scene:
         notes = self.accidents.note("resumed").glob("*")
         return sorted(int(note.name.rpartition("-")[2]) for note in notes)
 
-    def conclude(self, *, num_kills: int = 0) -> Verdict:
-        """The oracle's verdict, and that a rerun finds nothing to do and touches nothing.
+    def conclude(self, *, num_kills: int = 0, is_shared: bool = False) -> Verdict:
+        """The oracle's verdict, that `status` counts the same, and that a rerun finds nothing to do
+        and touches nothing.
 
         `num_kills`: so many processes may have left a hidden temporary behind, and the summary of
-        their run, which the first rerun writes.
+        their run, which the first rerun writes. `is_shared`: see `oracle.check`.
         """
-        verdict = oracle.check(self.place, self.manifest)
+        verdict = oracle.check(self.place, self.manifest, is_shared=is_shared)
         assert verdict.num_litter <= num_kills, f"{verdict.num_litter} hidden after {num_kills}"
+        status = json.loads(self.command("status", "--json"))
+        assert status["num_committed"] == len(verdict.committed), status
+        assert status["num_quarantined"] == len(verdict.quarantined), status
         gone = self.actors() | self.encoders()
         assert wait_until_gone(gone, 30) == set(), "actors outlive their run"
         assets = self._assets()
