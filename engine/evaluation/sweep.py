@@ -16,7 +16,6 @@ import itertools
 import json
 import math
 import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -29,20 +28,14 @@ from engine import recipes
 from engine.evaluation.benchmark import distance
 from engine.evaluation.chamfer import Chamfer
 from engine.evaluation.judge import Judge
-from engine.evaluation.judging import verdicts
 from engine.evaluation.lexicon import Lexicon
 from engine.evaluation.sheets import write_sheet
-from engine.evaluation.stage import show_scenes
+from engine.evaluation.trials import Trials
 from engine.evaluation.verdict import Figures, figures
-from engine.gang import Gang, SceneRequest
 from engine.guidance import files
-from engine.guidance.guidance import Guidance
 from engine.guidance.pixel import PixelGuidance
-from engine.primitives.captions import caption
-from engine.primitives.grammar import Spec
 from engine.primitives.splits import choose
 from engine.recipe import Recipe
-from engine.showcase import optimise
 
 _SEED = 5
 _NUM_SHOWN = 12
@@ -129,47 +122,37 @@ def score_of(found: Figures, chamfer: float) -> float:
 
 
 class Bench:
-    """The dev scenes and everything that makes, judges and measures them."""
+    """Trials of the dev scenes, a ruler for their shapes, and the files that keep what was seen."""
 
-    def __init__(
-        self, specs: Sequence[Spec], guidance: Guidance, lexicon: Lexicon, out: Path
-    ) -> None:
-        self._specs, self._guidance, self._lexicon, self._out = specs, guidance, lexicon, out
-        self._ruler = Chamfer(guidance.device)
+    def __init__(self, trials: Trials, out: Path) -> None:
+        self._trials, self._out = trials, out
+        self._ruler = Chamfer(trials.guidance.device)
         self._number = 0
 
     def run(self, variation: Variation) -> Row:
         """Optimises all scenes in one gang, draws them; writes and returns the report's row."""
-        recipe, specs, start = variation.recipe, self._specs, time.perf_counter()
-        requests = [
-            SceneRequest(key=f"{k:04d}", prompt=caption(spec), seed=_SEED + k)
-            for k, spec in enumerate(specs)
-        ]
-        finished = optimise(Gang(recipe, self._guidance, num_slots=len(specs)), requests)
-        seconds = time.perf_counter() - start
-        finished.sort(key=lambda scene: scene.key)
-        scenes = [scene.scene if scene.status == "ok" else None for scene in finished]
-        staged = show_scenes(scenes)
-        found = verdicts(staged, specs, self._lexicon)
+        recipe = variation.recipe
+        outcome = self._trials.run(variation.name, recipe)
         with ThreadPoolExecutor() as pool:
             chamfer = statistics.median(
                 pool.map(
                     lambda scene, spec: distance(scene, spec, self._ruler, recipe.export),
-                    scenes,
-                    specs,
+                    outcome.scenes,
+                    self._trials.specs,
                 )
             )
+        found = figures(outcome.verdicts)
         row = {
             "variation": variation.name,
-            "score": score_of(figures(found), chamfer),
-            "seconds": round(seconds, 1),
-            "ms_a_step": round(1000.0 * seconds / recipe.iterations, 1),
+            "score": score_of(found, chamfer),
+            "seconds": round(outcome.seconds, 1),
+            "ms_a_step": round(1000.0 * outcome.seconds / recipe.iterations, 1),
             "evaluations": recipe.iterations * recipe.views,
-            "ok": sum(scene.status == "ok" for scene in finished),
+            "ok": outcome.num_ok,
             "chamfer": chamfer if math.isfinite(chamfer) else None,
-            **asdict(figures(found)),
+            **asdict(found),
         }
-        pictures = list(zip(found, staged.colour, strict=True))[:_NUM_SHOWN]
+        pictures = list(zip(outcome.verdicts, outcome.colour, strict=True))[:_NUM_SHOWN]
         write_sheet(self._out / f"{self._number}.png", variation.name, pictures)
         self._number += 1
         with (self._out / "sweep.jsonl").open("a") as file:
@@ -197,7 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     guidance = PixelGuidance.load(files.resolve(given.guidance or base.guidance), device=device)
     lexicon = Lexicon(Judge.load(given.judge, device))
     given.out.mkdir(parents=True, exist_ok=True)
-    bench = Bench(choose("dev", given.prompts, _SEED), guidance, lexicon, given.out)
+    specs = choose("dev", given.prompts, _SEED)
+    trials = Trials(guidance, lexicon, specs, num_slots=len(specs), seed=_SEED)
+    bench = Bench(trials, given.out)
     for best in walk(base, given.vary, bench.run, greedy=given.greedy):
         (given.out / "best.json").write_text(json.dumps(best.to_dict(), indent=1) + "\n")
 

@@ -28,13 +28,13 @@ from engine.configs.distillation import DistillationConfig
 from engine.evaluation.judge import Judge
 from engine.evaluation.lexicon import Lexicon
 from engine.evaluation.stage import AZIMUTHS_DEG, ELEVATION_DEG
+from engine.evaluation.trials import Outcome, Trials
 from engine.guidance import files
 from engine.guidance.pixel import PixelGuidance
 from engine.primitives.captions import caption
 from engine.primitives.splits import Split, choose
 from engine.recipe import Recipe
 from engine.studies import report
-from engine.studies.bench import Bench, Outcome
 from engine.studies.gradients import Comparison, compare, ratio_of_sizes, texts_of_views
 
 _SEED = 5
@@ -92,27 +92,27 @@ def with_slower_rate(recipe: Recipe) -> Recipe:
     return replace(recipe, optimiser=slower)
 
 
-def study(bench: Bench, recipe: Recipe, num_steps: int) -> Findings:
+def study(trials: Trials, recipe: Recipe, num_steps: int) -> Findings:
     """Runs everything. Score takes `num_steps` steps of the recipe."""
     recipe = replace(recipe, iterations=num_steps)
     full = replace(recipe, distillation=replace(recipe.distillation, gradient="full"))
-    score = bench.run("score", recipe)
-    bare_score = bench.run("score, no regularisers", with_regularisers(recipe, 0.0))
-    share = bench.seconds_a_step(recipe) / bench.seconds_a_step(full)
+    score = _run(trials, "score", recipe)
+    bare_score = _run(trials, "score, no regularisers", with_regularisers(recipe, 0.0))
+    share = trials.seconds_a_step(recipe) / trials.seconds_a_step(full)
     fewer = replace(full, iterations=max(1, round(num_steps * share)))
     usual = recipe.distillation.scale
     tries, comparisons = [], []
     for scale in (usual, usual / _FEWER, plain_scale(recipe.distillation)):
         distillation = replace(full.distillation, scale=scale)
-        rows = _compared(bench, score, distillation)
+        rows = _compared(trials, score, distillation)
         comparisons = comparisons or rows
         weighed = with_regularisers(fewer, ratio_of_sizes(rows))
         tried = replace(weighed, distillation=distillation)
-        tries.append(bench.run(f"full, guidance {scale:g}", tried))
+        tries.append(_run(trials, f"full, guidance {scale:g}", tried))
     best = best_of(tries)
     tries += [
-        bench.run(f"{best.name}, rate / {_SLOWER:g}", with_slower_rate(best.recipe)),
-        bench.run(f"{best.name}, no regularisers", with_regularisers(best.recipe, 0.0)),
+        _run(trials, f"{best.name}, rate / {_SLOWER:g}", with_slower_rate(best.recipe)),
+        _run(trials, f"{best.name}, no regularisers", with_regularisers(best.recipe, 0.0)),
     ]
     best = best_of(tries)
     longer = replace(best.recipe, iterations=num_steps)
@@ -120,18 +120,25 @@ def study(bench: Bench, recipe: Recipe, num_steps: int) -> Findings:
         score=score,
         bare_score=bare_score,
         tries=tries,
-        full=bench.run(f"{best.name}, equal evaluations", longer),
+        full=_run(trials, f"{best.name}, equal evaluations", longer),
         comparisons=comparisons,
     )
 
 
-def _compared(bench: Bench, score: Outcome, full: DistillationConfig) -> list[Comparison]:
+def _run(trials: Trials, name: str, recipe: Recipe) -> Outcome:
+    """What came of it, and a line that says so."""
+    outcome = trials.run(name, recipe)
+    print(f"{name}: {outcome.seconds:.1f} s, score {outcome.caption_score:.2f}", flush=True)
+    return outcome
+
+
+def _compared(trials: Trials, score: Outcome, full: DistillationConfig) -> list[Comparison]:
     """Both gradients on the pictures of what score made, seen from four sides."""
     azimuths = AZIMUTHS_DEG[::2]
-    prompts = [caption(spec) for spec in bench.specs]
-    text = texts_of_views(bench.guidance, prompts, azimuths, ELEVATION_DEG)
-    x = 2.0 * score.colour[:, ::2].to(bench.guidance.device) - 1.0
-    return compare(bench.guidance, x, text, score.recipe.distillation, full)
+    prompts = [caption(spec) for spec in trials.specs]
+    text = texts_of_views(trials.guidance, prompts, azimuths, ELEVATION_DEG)
+    x = 2.0 * score.colour[:, ::2].to(trials.guidance.device) - 1.0
+    return compare(trials.guidance, x, text, score.recipe.distillation, full)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -155,8 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     specs = choose(given.split, given.prompts, given.seed)
     slots = given.slots or len(specs)
     lexicon = Lexicon(Judge.load(given.judge, device))
-    bench = Bench(guidance, lexicon, specs, num_slots=slots, seed=given.seed)
-    findings = study(bench, base, given.steps)
+    trials = Trials(guidance, lexicon, specs, num_slots=slots, seed=given.seed)
+    findings = study(trials, base, given.steps)
     facts: dict[str, Any] = {
         **{name: value for name, value in vars(given).items() if name != "out"},
         "slots": slots,

@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from engine.evaluation.report import HEADS
+from engine.evaluation.trials import Outcome
 from engine.export.images import on_white, png
 from engine.export.sheet import Row, contact_sheet
 from engine.primitives.captions import caption
-from engine.studies.bench import Outcome
 from engine.studies.gradients import Comparison
 
 _FIGURES = ("colour_retrieval", "geometry_retrieval", "kind", "all_colours", "against_swap")

@@ -10,6 +10,7 @@ from engine import recipes
 from engine.evaluation import sweep
 from engine.evaluation.lexicon import Lexicon
 from engine.evaluation.sweep import Bench, Variation, changed, read_changes, score_of, walk
+from engine.evaluation.trials import Trials
 from engine.evaluation.verdict import figures
 from engine.guidance.pixel import PixelGuidance
 from engine.primitives.splits import choose
@@ -128,7 +129,8 @@ def test_every_variation_meets_the_same_scenes_and_seeds(lexicon: Lexicon, tmp_p
     guidance = PixelGuidance.load(
         write_tiny_pipeline(tmp_path / "model"), device="cpu", dtype=torch.float32
     )
-    bench = Bench(choose("dev", 2, seed=1), guidance, lexicon, tmp_path)
+    trials = Trials(guidance, lexicon, choose("dev", 2, seed=1), num_slots=2, seed=5)
+    bench = Bench(trials, tmp_path)
     variation = Variation(name="as it is", recipe=recipes.get("smoke"))
     first, again = (bench.run(variation) for _ in range(2))
     for row in (first, again):

@@ -11,14 +11,15 @@ from engine import recipes
 from engine.configs.distillation import DistillationConfig
 from engine.configs.losses import LossConfig
 from engine.configs.optimiser import OptimiserConfig
+from engine.evaluation import trials
 from engine.evaluation.judge import Judge
+from engine.evaluation.trials import Outcome, Trials
 from engine.gang import Gang
 from engine.guidance.guidance import Guidance
 from engine.guidance.pixel import PixelGuidance
 from engine.primitives.grammar import Spec
 from engine.recipe import Recipe
-from engine.studies import bench, full_gradient, gradients
-from engine.studies.bench import Bench, Outcome
+from engine.studies import full_gradient, gradients
 from engine.studies.gradients import Comparison
 from tests.engine.fakes import RecordingGuidance
 from tests.engine.studies.fakes import MeanColourJudge, show_centres
@@ -31,7 +32,7 @@ RECIPE = replace(
 )
 
 
-class PretendedBench(Bench):
+class PretendedTrials(Trials):
     """Makes nothing; every recipe gets the score that a function gives it."""
 
     def __init__(self, score: Callable[[Recipe], float]) -> None:
@@ -47,10 +48,10 @@ class PretendedBench(Bench):
             recipe=recipe,
             seconds=1.0,
             peak_bytes=None,
+            scenes=[],
             colour=torch.rand(1, 8, 3, 64, 64),
             verdicts=[],
             caption_score=self.score(recipe),
-            num_ok=1,
         )
 
     def seconds_a_step(self, recipe: Recipe) -> float:
@@ -78,7 +79,7 @@ def test_full_is_tried_in_the_time_of_score_and_its_best_with_as_many_evaluation
         is_bare = recipe.losses == LossConfig()
         return -abs(recipe.distillation.scale - 4.0) + is_bare - (recipe.optimiser.lr[0] < 0.3)
 
-    trial = PretendedBench(score)
+    trial = PretendedTrials(score)
     findings = full_gradient.study(trial, RECIPE, 100)
     kinds = [recipe.distillation.gradient for recipe in trial.recipes]
     assert kinds == ["score"] * 2 + ["full"] * 6
@@ -100,7 +101,7 @@ def test_full_is_tried_in_the_time_of_score_and_its_best_with_as_many_evaluation
 
 @pytest.mark.usefixtures("ratio")
 def test_the_settings_of_the_first_round_may_win() -> None:
-    trial = PretendedBench(lambda recipe: recipe.distillation.scale + recipe.losses.opacity)
+    trial = PretendedTrials(lambda recipe: recipe.distillation.scale + recipe.losses.opacity)
     findings = full_gradient.study(trial, RECIPE, 10)
     assert findings.full.name == "full, guidance 20, equal evaluations"
     assert findings.full.recipe == replace(findings.tries[0].recipe, iterations=10)
@@ -120,8 +121,8 @@ def test_the_command_writes_results_a_table_and_pictures(
     tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Judge, "load", lambda *_: MeanColourJudge())
-    monkeypatch.setattr(bench, "show_scenes", show_centres)
-    monkeypatch.setattr(bench, "_TIMED", 1)
+    monkeypatch.setattr(trials, "show_scenes", show_centres)
+    monkeypatch.setattr(trials, "_TIMED", 1)
     monkeypatch.setattr(gradients, "TIMES", (0.6,))
     monkeypatch.setattr(PixelGuidance, "_faster_dtype", lambda _: torch.float32)
     steps = []

@@ -7,19 +7,23 @@ import pytest
 import torch
 from PIL import Image
 
-from engine import recipes
+from engine import fields, recipes
+from engine.configs.fields import DenseGridConfig
+from engine.evaluation.trials import Outcome
 from engine.evaluation.verdict import Verdict
 from engine.primitives.grammar import Spec
+from engine.scene import Scene
 from engine.studies import report
-from engine.studies.bench import Outcome
 from engine.studies.gradients import Comparison
 
 RED = Spec("ball", ("red",))
+FIELD = DenseGridConfig(resolutions=(4,))
 OUTCOME = Outcome(
     name="a try",
     recipe=replace(recipes.get("smoke"), iterations=50),
     seconds=4.0,
     peak_bytes=3 * 2**30,
+    scenes=[Scene(FIELD, fields.build(FIELD).initial(torch.tensor([0]))), None],
     colour=torch.zeros(2, 8, 3, 64, 64),
     verdicts=[
         Verdict(
@@ -33,7 +37,6 @@ OUTCOME = Outcome(
         for seen, place in ((RED, 0), (None, 63))
     ],
     caption_score=3.256,
-    num_ok=1,
 )
 COMPARISON = Comparison(
     time=0.1, score_size=2.0, full_size=0.25, cosine=-0.01, score_repeat=0.5, full_repeat=0.75

@@ -8,11 +8,11 @@ from torch import Tensor
 from engine import recipes
 from engine.configs.distillation import DistillationConfig
 from engine.configs.losses import LossConfig
+from engine.evaluation import trials
 from engine.evaluation.lexicon import Lexicon
 from engine.gang import Gang
 from engine.primitives.captions import caption
 from engine.primitives.grammar import Spec
-from engine.studies import bench
 from tests.engine.fakes import DiscGuidance
 from tests.engine.studies.fakes import WORDS, MeanColourJudge, show_centres
 
@@ -41,17 +41,17 @@ def lexicon() -> Lexicon:
 @pytest.fixture(scope="module", autouse=True)
 def _quick_stage() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench, "show_scenes", show_centres)
+        patch.setattr(trials, "show_scenes", show_centres)
         yield
 
 
 @pytest.fixture(scope="module")
-def outcome(lexicon: Lexicon) -> bench.Outcome:
-    trial = bench.Bench(SickGuidance(), lexicon, SPECS, num_slots=2, seed=7)
+def outcome(lexicon: Lexicon) -> trials.Outcome:
+    trial = trials.Trials(SickGuidance(), lexicon, SPECS, num_slots=2, seed=7)
     return trial.run("a try", RECIPE)
 
 
-def test_scenes_come_back_in_their_order_and_failures_are_counted(outcome: bench.Outcome) -> None:
+def test_scenes_come_back_in_their_order_and_failures_are_counted(outcome: trials.Outcome) -> None:
     assert [verdict.spec for verdict in outcome.verdicts] == list(SPECS)
     assert [verdict.taken_for is None for verdict in outcome.verdicts] == [False, False, True]
     assert outcome.num_ok == 2
@@ -59,7 +59,7 @@ def test_scenes_come_back_in_their_order_and_failures_are_counted(outcome: bench
     assert [bool((pictures == 0.5).all()) for pictures in outcome.colour] == [False, False, True]
 
 
-def test_caption_score_is_the_mean_logit_of_the_own_captions(outcome: bench.Outcome) -> None:
+def test_caption_score_is_the_mean_logit_of_the_own_captions(outcome: trials.Outcome) -> None:
     def unit(values: Sequence[float]) -> list[float]:
         length = sum(v * v for v in values) ** 0.5
         return [v / length for v in values]
@@ -73,7 +73,7 @@ def test_caption_score_is_the_mean_logit_of_the_own_captions(outcome: bench.Outc
     assert outcome.caption_score == pytest.approx(sum(scores) / len(scores), rel=1e-4)
 
 
-def test_the_row_of_the_report(outcome: bench.Outcome) -> None:
+def test_the_row_of_the_report(outcome: trials.Outcome) -> None:
     row = outcome.as_row()
     assert row["name"] == "a try"
     assert (row["gradient"], row["guidance_scale"]) == ("score", 3.0)
@@ -86,8 +86,8 @@ def test_the_row_of_the_report(outcome: bench.Outcome) -> None:
     assert row["ms_a_step"] == pytest.approx(1000 * row["seconds"] / 4, abs=5.0)
 
 
-def test_scenes_do_not_depend_on_the_slots(lexicon: Lexicon, outcome: bench.Outcome) -> None:
-    trial = bench.Bench(SickGuidance(), lexicon, SPECS, num_slots=3, seed=7)
+def test_scenes_do_not_depend_on_the_slots(lexicon: Lexicon, outcome: trials.Outcome) -> None:
+    trial = trials.Trials(SickGuidance(), lexicon, SPECS, num_slots=3, seed=7)
     torch.testing.assert_close(trial.run("", RECIPE).colour, outcome.colour, rtol=0, atol=1e-4)
 
 
@@ -98,8 +98,8 @@ def test_a_step_is_timed_after_a_warm_up(lexicon: Lexicon, monkeypatch: pytest.M
         busy.append(gang.num_slots - gang.num_free)
         now[0] += 100.0 if len(busy) <= 3 else 2.0
 
-    trial = bench.Bench(DiscGuidance(), lexicon, SPECS, num_slots=2, seed=7)
+    trial = trials.Trials(DiscGuidance(), lexicon, SPECS, num_slots=2, seed=7)
     monkeypatch.setattr(Gang, "step", step)
-    monkeypatch.setattr(bench.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(trials.time, "perf_counter", lambda: now[0])
     assert trial.seconds_a_step(RECIPE) == 2.0
     assert set(busy) == {2}

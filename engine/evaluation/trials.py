@@ -21,6 +21,7 @@ from engine.guidance.guidance import Guidance
 from engine.primitives.captions import caption
 from engine.primitives.grammar import Spec
 from engine.recipe import Recipe
+from engine.scene import Scene
 from engine.showcase import optimise
 
 _WARM_UP = 3
@@ -37,12 +38,17 @@ class Outcome:
     """Of optimisation, all scenes together."""
     peak_bytes: int | None
     """Most memory of the GPU in use, the models included; None on a CPU."""
+    scenes: list[Scene | None]
+    """None for one that diverged or ended empty."""
     colour: Float[Tensor, "N V 3 h w"]
     verdicts: list[Verdict]
     caption_score: float
     """Mean logit of the own caption: finer than shares of few scenes, but of this judge only."""
-    num_ok: int
-    """Scenes that neither diverged nor ended empty."""
+
+    @property
+    def num_ok(self) -> int:
+        """Scenes that neither diverged nor ended empty."""
+        return sum(scene is not None for scene in self.scenes)
 
     def as_row(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
@@ -65,7 +71,7 @@ class Outcome:
         }
 
 
-class Bench:
+class Trials:
     """Scenes, the diffusion model that makes them and the judge that looks at them."""
 
     def __init__(
@@ -85,27 +91,26 @@ class Bench:
         ]
 
     def run(self, name: str, recipe: Recipe) -> Outcome:
-        """Makes every scene by a recipe, shows them to the judge and prints a line."""
+        """Makes every scene by a recipe, shows them to the judge and keeps what it cost."""
         is_gpu = self.guidance.device.type == "cuda"
         if is_gpu:
             torch.cuda.reset_peak_memory_stats(self.guidance.device)
         gang = Gang(recipe, self.guidance, num_slots=self._num_slots)
         finished = sorted(optimise(gang, self._requests), key=lambda scene: scene.key)
         peak = torch.cuda.max_memory_allocated(self.guidance.device) if is_gpu else None
-        staged = show_scenes([scene.scene if scene.status == "ok" else None for scene in finished])
+        scenes = [scene.scene if scene.status == "ok" else None for scene in finished]
+        staged = show_scenes(scenes)
         own = [spec_places()[spec] for spec in self.specs]
-        outcome = Outcome(
+        return Outcome(
             name=name,
             recipe=recipe,
             seconds=sum(scene.seconds for scene in finished),
             peak_bytes=peak,
+            scenes=scenes,
             colour=staged.colour,
             verdicts=verdicts(staged, self.specs, self._lexicon),
             caption_score=float(self._lexicon.scores(staged.colour)[range(len(own)), own].mean()),
-            num_ok=sum(scene.status == "ok" for scene in finished),
         )
-        print(f"{name}: {outcome.seconds:.1f} s, score {outcome.caption_score:.2f}", flush=True)
-        return outcome
 
     def seconds_a_step(self, recipe: Recipe) -> float:
         """Time of one step of the gang, all its slots busy as far as there are scenes."""
