@@ -9,9 +9,10 @@ in the snapshot, for it removes only what a published one holds.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 import pyarrow as pa
@@ -25,7 +26,11 @@ from pipeline.errors import InvalidStore
 from pipeline.objects import Objects
 from pipeline.snapshots import Index, PackedFile, Snapshot, Snapshots
 
+Columns = list[str] | Callable[[pa.Schema], list[str]] | None
+"""Columns by name, or by a choice among those of a file; None for the scalars."""
+
 _SHARDS_AHEAD = 16
+_GROUPS_AHEAD = 1024
 _FILE = re.compile(r"([0-9a-f]{32})\.parquet")
 
 
@@ -111,27 +116,31 @@ class Assets:
                 snapshot=snapshot,
             )
 
-    def read(self, asset_ids: Iterable[str], columns: list[str] | None) -> Iterator[pa.Table]:
-        """Some columns of assets (None: the scalars), one table each, in order.
+    def read(
+        self, asset_ids: Iterable[str], columns: Columns, *, ahead: int = _GROUPS_AHEAD
+    ) -> Iterator[pa.Table]:
+        """Some columns of assets, one table each, in order.
 
-        Assets that follow each other and lie in one row group are read together. InvalidStore for
-        a damaged file, FileNotFoundError for an asset that is not there.
+        Assets that follow each other and lie in one row group are read together; of a remote
+        dataset, up to `ahead` files or row groups are held at a time. InvalidStore for a damaged
+        file, FileNotFoundError for an asset that is not there.
         """
         snapshot = self.snapshots.newest()
         places = ((x, self._find(snapshot, x)) for x in asset_ids)
         groups = (list(group) for _, group in groupby(places, key=lambda x: x[1] or x[0]))
-        for rows in self._objects.map(lambda group: self._read_group(group, columns), groups):
+        read = partial(self._read_group, columns=columns)
+        for rows in self._objects.map(read, groups, ahead=ahead):
             yield from rows
 
-    def read_packed(self, asset_id: str, columns: list[str] | None) -> pa.Table | None:
+    def read_packed(self, asset_id: str, columns: Columns) -> pa.Table | None:
         """Some columns of an asset in a recent snapshot, None if it is not packed."""
         place = self._find(self.snapshots.recent(), asset_id)
         return None if place is None else self._read_rows(place, [asset_id], columns)[0]
 
-    def read_loose(self, asset_id: str, columns: list[str] | None) -> pa.Table:
+    def read_loose(self, asset_id: str, columns: Columns) -> pa.Table:
         """Some columns of a one-asset file. InvalidStore if damaged, FileNotFoundError if gone."""
         with self._parquet(asset_name(asset_id), "delete it and run again") as file:
-            return file.read(columns or scalar_names(file.schema_arrow))
+            return file.read(_names(columns, file.schema_arrow))
 
     def _find(self, snapshot: Snapshot | None, asset_id: str) -> _RowGroup | None:
         if snapshot is None:
@@ -143,7 +152,7 @@ class Assets:
         return _RowGroup(file=snapshot.files[file], number=number, partition=snapshot.partition)
 
     def _read_group(
-        self, group: list[tuple[str, _RowGroup | None]], columns: list[str] | None
+        self, group: list[tuple[str, _RowGroup | None]], columns: Columns
     ) -> list[pa.Table]:
         asset_id, place = group[0]
         if place is not None:
@@ -157,18 +166,18 @@ class Assets:
             return [packed]
 
     def _read_rows(
-        self, place: _RowGroup, asset_ids: list[str], columns: list[str] | None
+        self, place: _RowGroup, asset_ids: list[str], columns: Columns
     ) -> list[pa.Table]:
         with self._parquet(place.file.name, "restore it") as file:
-            wanted = columns or scalar_names(file.schema_arrow)
+            wanted = _names(columns, file.schema_arrow)
             table = file.read_row_group(place.number, ["asset_id", *wanted])
             rows = {asset_id: row for row, asset_id in enumerate(table["asset_id"].to_pylist())}
             if not rows.keys() >= set(asset_ids):
                 raise pa.ArrowInvalid("an asset is not in the row group that its index names")
-        if columns is not None and "asset_id" not in columns:
+        if "asset_id" not in wanted:
             table = table.drop_columns(["asset_id"])
         partition = place.partition
-        if partition is not None and (columns is None or partition.name in columns):
+        if partition is not None and (not isinstance(columns, list) or partition.name in columns):
             value = partitions.value_of(place.file.name, partition)
             table = table.append_column(partition, pa.array([value] * len(table), partition.type))
         return [table.slice(rows[asset_id], 1) for asset_id in asset_ids]
@@ -187,3 +196,7 @@ class Assets:
                     f"{self._objects.address(name)} is no readable asset: {remedy} "
                     f"({' '.join(str(error).split())})"
                 ) from error
+
+
+def _names(columns: Columns, schema: pa.Schema) -> list[str]:
+    return columns if isinstance(columns, list) else (columns or scalar_names)(schema)

@@ -56,17 +56,22 @@ def rows(store: Store) -> Iterator[pa.Table]:
 
 def write(store: Store) -> str:
     """Bring the catalog up to date; returns its address."""
+    with store.objects.scratch(NAME) as path:
+        save(store, path)
+        return store.objects.publish_from(NAME, path)
+
+
+def save(store: Store, path: Path) -> None:
+    """The catalog as it is to be, as a new file of this machine; writes nothing to the dataset."""
     with tempfile.TemporaryDirectory(prefix="dreambatch-") as directory:
         pieces = list(_spooled(rows(store), Path(directory)))
         schemas = [_empty(store).schema, *(pq.read_schema(piece) for piece in pieces)]
         whole = pa.unify_schemas(schemas, promote_options="permissive")
         schema = pa.schema([whole.field(name) for name in _order(store, whole.names)])
-        with store.objects.scratch(NAME) as path:
-            with pq.ParquetWriter(path, schema, **parquet_options(schema)) as writer:
-                for piece in pieces:
-                    table = _concatenated([schema.empty_table(), pq.read_table(piece)])
-                    writer.write_table(table.select(schema.names), row_group_size=len(table))
-            return store.objects.publish_from(NAME, path)
+        with pq.ParquetWriter(path, schema, **parquet_options(schema)) as writer:
+            for piece in pieces:
+                table = _concatenated([schema.empty_table(), pq.read_table(piece)])
+                writer.write_table(table.select(schema.names), row_group_size=len(table))
 
 
 def _spooled(tables: Iterable[pa.Table], directory: Path) -> Iterator[Path]:

@@ -130,6 +130,38 @@ class Gc:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write assets to this machine as folders that nerfstudio and instant-ngp read."""
+
+    output: str
+    """Directory of the dataset."""
+    to: str
+    """Directory of this machine; what is there already is not written again."""
+    asset: tuple[str, ...] = ()
+    """Ids of assets, or their first digits."""
+    all: bool = False
+    """All assets."""
+    where: str | None = None
+    """Those for which an SQL condition over the catalog holds: "mesh_faces > 1000"."""
+    layout: Annotated[Literal["folders", "webdataset"], tyro.conf.arg(name="as")] = "folders"
+    """A folder for each, or WebDataset: tar shards of many."""
+    format: tuple[str, ...] = ()
+    """More formats in each folder: obj, ply, mp4."""
+    shard_mb: int = 500
+    """Size of a shard at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """Write a dataset card into the output: statistics, and what the Hugging Face hub reads."""
+
+    output: str
+    """Directory of the dataset."""
+    licence: str | None = None
+    """As the hub names it. Default: that of what the diffusion model makes, if it is known."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Simulate(Assumptions):
     """Plan a cluster: the real driver on simulated machines that fail as assumed."""
 
@@ -145,6 +177,8 @@ Command = (
     | Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
     | Annotated[Compact, tyro.conf.subcommand("compact")]
     | Annotated[Gc, tyro.conf.subcommand("gc")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Card, tyro.conf.subcommand("card")]
     | Annotated[Supervise, tyro.conf.subcommand("supervise")]
     | Annotated[Retry, tyro.conf.subcommand("retry")]
     | Annotated[Values, tyro.conf.subcommand("k8s")]
@@ -184,6 +218,10 @@ def main(
             return _compact(command)
         if isinstance(command, Gc):
             return _gc(command)
+        if isinstance(command, Export):
+            return _export(command)
+        if isinstance(command, Card):
+            return _card(command)
         if isinstance(command, Supervise):
             return _supervise(command)
         if isinstance(command, Retry):
@@ -351,6 +389,32 @@ def _gc(command: Gc) -> int:
     except RunError as error:
         return _fail(str(error), exit_codes.FAILURE)
     print(garbage.render(removed, is_dry=command.dry_run))
+    return exit_codes.COMPLETE
+
+
+def _export(command: Export) -> int:
+    from pipeline import export
+
+    request = export.Request(
+        directory=command.to,
+        prefixes=command.asset,
+        is_all=command.all,
+        condition=command.where,
+        layout=command.layout,
+        formats=command.format,
+        shard_mb=command.shard_mb,
+    )
+    done = export.export(command.output, request, say=print)
+    print(printable(export.render(done, command.to)))
+    return exit_codes.QUARANTINE if done.num_damaged else exit_codes.COMPLETE
+
+
+def _card(command: Card) -> int:
+    from pipeline import dataset_card
+    from pipeline.store import Store
+
+    store = Store.open(command.output, create=False)
+    print(printable(dataset_card.write(store, licence=command.licence)))
     return exit_codes.COMPLETE
 
 

@@ -9,5 +9,5 @@ FAILURE = 1
 USER = 2
 """A mistake that only the user can mend; nothing was written."""
 QUARANTINE = 3
-"""Complete, but some prompts were given up."""
+"""Complete, but some prompts were given up, or some assets could not be exported."""
 INTERRUPTED = 130

@@ -44,3 +44,26 @@ def _feature(data_type: pa.DataType) -> dict[str, Any]:
     if pa.types.is_nested(data_type):
         raise NotImplementedError(str(data_type))
     return {"dtype": _VALUE_NAMES.get(data_type, str(data_type)), "_type": "Value"}
+
+
+def yaml_features(schema: pa.Schema) -> list[dict[str, Any]]:
+    """The same features as the front matter of a dataset card has them, under `dataset_info`.
+
+    A list of what has only a type, or only fields, holds that itself. NotImplementedError for a
+    type `datasets` cannot name.
+    """
+    return [{"name": field.name, **_in_yaml(_feature(field.type))} for field in schema]
+
+
+def _in_yaml(feature: dict[str, Any]) -> dict[str, Any]:
+    kind = feature.get("_type")
+    if kind == "Image":
+        return {"dtype": "image"}
+    if kind == "Value":
+        return {"dtype": feature["dtype"]}
+    if kind == "List":
+        inner = _in_yaml(feature["feature"])
+        is_simple = list(inner) in (["dtype"], ["struct"])
+        length = {"length": feature["length"]} if "length" in feature else {}
+        return {"list": next(iter(inner.values())) if is_simple else inner, **length}
+    return {"struct": [{"name": name, **_in_yaml(inner)} for name, inner in feature.items()]}

@@ -1,11 +1,16 @@
 """Files of a local disk, written so that a kill leaves all of one or nothing."""
 
 import os
+import re
+import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
+
+_HIDDEN = re.compile(r"\.(?:.+\.)?[0-9a-f]{32}\.tmp")
 
 
 @contextmanager
@@ -51,3 +56,20 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_stale(directory: Path, older_than_seconds: float = 3600.0) -> None:
+    """Remove the hidden files and folders right under `directory` that killed writers left; their
+    names end with a uuid, as nobody else's do."""
+    for path in filter(_is_ours, directory.glob(".*.tmp")):
+        with suppress(FileNotFoundError):  # another has just removed it
+            if time.time() - path.stat().st_mtime < older_than_seconds:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+
+
+def _is_ours(path: Path) -> bool:
+    return _HIDDEN.fullmatch(path.name) is not None

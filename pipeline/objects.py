@@ -262,14 +262,17 @@ class Objects:
         """Whether a local disk has a file of that name and no directory; a bucket may have both."""
         return self.is_local and os.path.isfile(self._path(name))
 
-    def map(self, function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
-        """`map` in order: over many connections to a remote place, plainly on a local disk."""
+    def map(
+        self, function: Callable[[_T], _R], items: Iterable[_T], *, ahead: int = _BATCH
+    ) -> Iterator[_R]:
+        """`map` in order: over many connections to a remote place, plainly on a local disk. No more
+        than `ahead` results wait to be taken."""
         if self.is_local:
             yield from map(function, items)
             return
         remaining = iter(items)
         with ThreadPoolExecutor(_NUM_CONNECTIONS) as pool:
-            while batch := list(itertools.islice(remaining, _BATCH)):
+            while batch := list(itertools.islice(remaining, ahead)):
                 yield from pool.map(function, batch)
 
     def probe(self) -> None:

@@ -4,6 +4,7 @@
     packed/<partition>/<name>.parquet       many assets: copies, which count once a snapshot says so
     _snapshots/<number>.json                which packed files count: the newest does
     catalog/part-00000.parquet              scalars of all assets, written anew at any time
+    README.md                               the dataset card, likewise
     contact_sheet.png                       pictures of the newest assets, likewise
     _runs/<run_id>/run.json                 what a run set out to do, created once
     _runs/<run_id>/summary.json             what came of it, written anew when it is resumed

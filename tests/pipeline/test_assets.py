@@ -2,6 +2,7 @@ import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipeline import assets as assets_module
@@ -51,6 +52,18 @@ def test_assets_are_read_in_the_order_asked_for(mixed: Store) -> None:
         assert row["collection"] == "ab"[int(row["prompt_id"].removeprefix("row-")) % 2]
     names = {tuple(row.column_names) for row in mixed.read_assets(asked, ["collection"])}
     assert names == {("collection",)}
+
+
+def test_columns_can_be_chosen_among_those_of_a_file(mixed: Store) -> None:
+    def all_but_few(schema: pa.Schema) -> list[str]:
+        return [name for name in schema.names if name not in ("field", "asset_id", "views")]
+
+    asked = sorted(mixed.committed())
+    tables = list(mixed.assets.read(asked, all_but_few, ahead=2))
+    assert len(tables) == 6
+    for table in tables:
+        assert {"mesh_glb", "turntable", "loss_sds", "collection"} <= set(table.column_names)
+        assert not {"field", "asset_id", "views"} & set(table.column_names)
 
 
 def test_neighbours_in_a_row_group_are_read_together(

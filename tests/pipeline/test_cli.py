@@ -80,6 +80,18 @@ def test_the_flags_are_these_and_no_others() -> None:
     ]
     assert flags_of("compact") == ["-h, --help", "--output", "--target-mb", "--partition-by"]
     assert flags_of("gc") == ["-h, --help", "--output", "--older-than", "--dry-run"]
+    assert flags_of("export") == [
+        "-h, --help",
+        "--output",
+        "--to",
+        "--asset",
+        "--all",
+        "--where",
+        "--as",
+        "--format",
+        "--shard-mb",
+    ]
+    assert flags_of("card") == ["-h, --help", "--output", "--licence"]
     assert flags_of("supervise") == ["-h, --help", "--attempts", "--strict"]
     assert flags_of("retry") == ["-h, --help", "--output", "--kind"]
     assert re.findall(r"^[│ ]\W+(run|\w+)  +[A-Z]", help_of(), flags=re.MULTILINE) == [
@@ -90,6 +102,8 @@ def test_the_flags_are_these_and_no_others() -> None:
         "benchmark",
         "compact",
         "gc",
+        "export",
+        "card",
         "supervise",
         "retry",
         "k8s",

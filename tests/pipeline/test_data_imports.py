@@ -26,7 +26,10 @@ def test_the_check_sees_what_is_loaded() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["manifest", "plan", "store", "status", "catalog", "contact_sheet", "asset_table", "demo"],
+    [
+        *("manifest", "plan", "store", "status", "catalog", "contact_sheet", "asset_table", "demo"),
+        *("export", "dataset_card"),
+    ],
 )
 def test_importing_the_data_side_is_light(module: str) -> None:
     assert loaded(f"import pipeline.{module}") == set()

@@ -60,3 +60,31 @@ def test_a_type_that_datasets_cannot_name_leaves_the_entry_out() -> None:
     assert huggingface.metadata(pa.schema([("x", pa.map_(pa.string(), pa.int8()))])) is None
     table = sample_table(pa.schema([("x", pa.map_(pa.string(), pa.int8()))]))
     assert b"huggingface" not in (stored(table).schema_arrow.metadata or {})
+
+
+def test_the_front_matter_of_a_card_says_the_same_in_fewer_words() -> None:
+    inner = pa.struct([("x", pa.int8()), ("pictures", pa.list_(huggingface.IMAGE))])
+    schema = pa.schema(
+        [
+            ("picture", huggingface.IMAGE),
+            ("numbers", pa.list_(pa.float64())),
+            ("three", pa.list_(pa.int8(), 3)),
+            ("rows", pa.list_(inner)),
+            ("row", inner),
+            ("nested", pa.list_(pa.list_(pa.string()))),
+        ]
+    )
+    fields = [{"name": "x", "dtype": "int8"}, {"name": "pictures", "list": "image"}]
+    assert huggingface.yaml_features(schema) == [
+        {"name": "picture", "dtype": "image"},
+        {"name": "numbers", "list": "float64"},
+        {"name": "three", "list": "int8", "length": 3},
+        {"name": "rows", "list": fields},
+        {"name": "row", "struct": fields},
+        {"name": "nested", "list": {"list": "string"}},
+    ]
+
+
+def test_the_front_matter_names_no_map() -> None:
+    with pytest.raises(NotImplementedError):
+        huggingface.yaml_features(pa.schema([("x", pa.map_(pa.string(), pa.int8()))]))

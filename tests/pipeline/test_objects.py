@@ -106,6 +106,15 @@ def test_remote_work_is_spread_over_threads() -> None:
     assert list(objects_in(Bucket).map(lambda _: both.wait() >= 0, range(2))) == [True, True]
 
 
+def test_few_results_wait_to_be_taken() -> None:
+    made: list[int] = []
+    results = objects_in(Bucket).map(lambda k: made.append(k) or k, range(50), ahead=3)
+    for taken, k in enumerate(results):
+        assert k == taken
+        assert len(made) <= taken + 3
+    assert sorted(made) == list(range(50))
+
+
 def test_an_object_travels_between_processes(objects: Objects) -> None:
     objects.create("x", b"1")
     assert pickle.loads(pickle.dumps(objects)).read("x") == b"1"
