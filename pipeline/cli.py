@@ -117,6 +117,32 @@ class Compact:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """Write a static page to look at a dataset: search, filters, every asset turning and in 3D."""
+
+    output: str
+    """Directory of the dataset."""
+    to: str
+    """Directory of the page, on a path or an fsspec URL; what it has already is not written again.
+    """
+    limit: int | None = None
+    """Show no more than the newest assets. Default: all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """Open one asset in a browser: mesh, cameras with their pictures, field. Needs the extra
+    `view`."""
+
+    output: str
+    """Directory of the dataset."""
+    asset: str
+    """Its asset_id, as in the catalog."""
+    port: int = 8080
+    """Port on this machine, or the next one that is free."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gc:
     """Remove what is packed and lies elsewhere too, and what killed runs left."""
 
@@ -176,6 +202,8 @@ Command = (
     | Annotated[Recipes, tyro.conf.subcommand("recipes")]
     | Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
     | Annotated[Compact, tyro.conf.subcommand("compact")]
+    | Annotated[Gallery, tyro.conf.subcommand("gallery")]
+    | Annotated[View, tyro.conf.subcommand("view")]
     | Annotated[Gc, tyro.conf.subcommand("gc")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Card, tyro.conf.subcommand("card")]
@@ -216,6 +244,10 @@ def main(
             return _benchmark(command)
         if isinstance(command, Compact):
             return _compact(command)
+        if isinstance(command, Gallery):
+            return _gallery(command)
+        if isinstance(command, View):
+            return _view(command)
         if isinstance(command, Gc):
             return _gc(command)
         if isinstance(command, Export):
@@ -371,6 +403,30 @@ def _compact(command: Compact) -> int:
     except RunError as error:
         return _fail(str(error), exit_codes.FAILURE)
     print(printable(compact.render(done)))
+    return exit_codes.COMPLETE
+
+
+def _gallery(command: Gallery) -> int:
+    from pipeline import gallery
+    from pipeline.store import Store
+
+    store = Store.open(command.output, create=False)
+    built = gallery.build(store, command.to, limit=command.limit, say=print)
+    print(printable(gallery.render(built)))
+    return exit_codes.COMPLETE
+
+
+def _view(command: View) -> int:
+    from pipeline import view
+    from pipeline.store import Store
+
+    store = Store.open(command.output, create=False)
+    server = view.serve(store, command.asset, port=command.port)
+    try:
+        print(f"http://{view.HOST}:{server.get_port()} (Ctrl-C ends it)", flush=True)
+        server.sleep_forever()
+    finally:
+        server.stop()
     return exit_codes.COMPLETE
 
 

@@ -66,6 +66,7 @@ import pyarrow.parquet as pq
 from pipeline import documents, places, rejection_table
 from pipeline.asset_names import asset_name
 from pipeline.assets import Assets, Shard
+from pipeline.damage import is_damage
 from pipeline.errors import InvalidStore, UserError
 from pipeline.failures import Failures
 from pipeline.objects import Entry, Objects
@@ -219,6 +220,24 @@ class Store:
         if count:
             self.publish(f"_rejected/{run_id}.parquet", buffer.getvalue())
         return count
+
+    def rejections(self, run_id: str) -> Iterator[Rejection]:
+        """The rows that a run rejected, in the manifest's order. InvalidStore if damaged."""
+        name = f"_rejected/{run_id}.parquet"
+        try:
+            with self._objects.open(name) as stream:
+                for batch in pq.ParquetFile(stream).iter_batches(batch_size=_REJECTED_BATCH):
+                    for row in batch.to_pylist():
+                        yield Rejection(**row)
+        except FileNotFoundError:
+            return
+        except (pa.ArrowException, OSError, TypeError) as error:
+            if not isinstance(error, TypeError) and not is_damage(error):
+                raise
+            raise InvalidStore(
+                f"{self._objects.address(name)} is damaged or not ours: delete it and run again "
+                f"({' '.join(str(error).split())})"
+            ) from error
 
     def write_failure(self, failure: Failure) -> None:
         """Keep a failed attempt."""

@@ -79,6 +79,8 @@ def test_the_flags_are_these_and_no_others() -> None:
         "--guidance",
     ]
     assert flags_of("compact") == ["-h, --help", "--output", "--target-mb", "--partition-by"]
+    assert flags_of("gallery") == ["-h, --help", "--output", "--to", "--limit"]
+    assert flags_of("view") == ["-h, --help", "--output", "--asset", "--port"]
     assert flags_of("gc") == ["-h, --help", "--output", "--older-than", "--dry-run"]
     assert flags_of("export") == [
         "-h, --help",
@@ -101,6 +103,8 @@ def test_the_flags_are_these_and_no_others() -> None:
         "recipes",
         "benchmark",
         "compact",
+        "gallery",
+        "view",
         "gc",
         "export",
         "card",

@@ -325,6 +325,8 @@ def test_rejections_are_a_table(tmp_path: Path) -> None:
     assert list(frame.columns) == ["row", "prompt_id", "prompt", "reason"]
     assert frame["row"].tolist() == list(range(20_000))
     assert frame["prompt"].isna().tolist() == [True] + [False] * 19_999
+    assert [x.row for x in store.rejections("run-1")] == list(range(20_000))
+    assert list(store.rejections("run-0")) == []
 
 
 def test_carried_columns_are_fixed_by_the_first_run(store: Store) -> None:
