@@ -21,6 +21,7 @@ from engine import background, checkpoint, fields, occupancy, regularisers, sds,
 from engine.checkpoint import Checkpoint, SceneState
 from engine.fields import Parameters
 from engine.guidance.guidance import Guidance
+from engine.guidance.timed import TimedGuidance
 from engine.health import Health, Verdict
 from engine.lookout import Lookout
 from engine.optimiser import Moments, adam_step, learning_rate
@@ -28,6 +29,7 @@ from engine.recipe import Recipe
 from engine.render import render
 from engine.scene import Scene
 from engine.starts import Starts
+from engine.stopwatch import Stopwatch
 from engine.texts import SlotTexts
 
 FRUGAL_RAYS = 2048
@@ -91,9 +93,10 @@ class Gang:
         if num_slots < 1:
             raise ValueError(f"slots: expected 1 or more, got {num_slots}")
         self.recipe = recipe
-        self._guidance = guidance
         self._ray_chunk = ray_chunk
         self._device = guidance.device
+        self._stopwatch = Stopwatch(self._device)
+        self._guidance = TimedGuidance(guidance, self._stopwatch)
         self._field = fields.build(recipe.field)
         self._residents: list[_Resident | None] = [None] * num_slots
         self._seed = torch.zeros(num_slots, dtype=torch.long, device=self._device)
@@ -127,6 +130,15 @@ class Gang:
     def seconds(self) -> dict[str, float]:
         """Device time of each resident so far, by key."""
         return {r.request.key: r.seconds for r in self._residents if r is not None}
+
+    def part_seconds(self) -> list[dict[str, float]]:
+        """Time of the device in the parts of each step that it has done since the last call.
+
+        unet   forwards of the diffusion model, and its gradient where the recipe asks for that
+        field  rendering, regularisers, and the gradient of all terms
+        other  all else: cameras, noise, an encoder's forward, the optimiser, the occupancy
+        """
+        return self._stopwatch.read()
 
     def add(self, request: SceneRequest) -> int:
         """Gives the request a free slot; returns the steps its checkpoint had behind it.
@@ -186,7 +198,9 @@ class Gang:
             return
         if self._charged_until is None:
             self._charged_until = time.perf_counter()
+        self._stopwatch.start()
         self._optimise()
+        self._stopwatch.stop("other")
         for resident in busy:
             resident.step += 1
         self._num_steps += 1
@@ -248,6 +262,7 @@ class Gang:
         views = viewpoints.sample(recipe, seed, step, part)
         is_occupied = occupancy.occupied(self._density, recipe.march)
         leaves = {n: p.detach().requires_grad_() for n, p in self._parameters.items()}
+        self._stopwatch.lap("other")
         rendering = render(
             self._field,
             leaves,
@@ -260,11 +275,14 @@ class Gang:
             ray_chunk=self._ray_chunk,
         )
         terms = regularisers.weighted(recipe.losses, self._field, leaves, rendering, part)
+        self._stopwatch.lap("field")
         terms["sds"] = self._distillation(rendering.picture, views, part)
         losses = torch.stack(list(terms.values()))
+        self._stopwatch.lap("other")
         gradients = dict(
             zip(leaves, torch.autograd.grad(losses.sum(), list(leaves.values())), strict=True)
         )
+        self._stopwatch.lap("field")
         is_running = self._health.is_sound & (step < recipe.iterations)
         is_finite = _all_finite(gradients) & losses.sum(dim=0).isfinite()
         adam_step(
@@ -316,6 +334,7 @@ class Gang:
             config,
             self._texts.denial(views),
         )
+        self._stopwatch.lap("unet" if config.gradient == "full" else "other")
         return (gradient * z).sum(dim=(1, 2, 3, 4)) / num_views
 
     def _finish(self, slot: int, row: list[float]) -> FinishedScene:

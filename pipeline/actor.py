@@ -115,7 +115,8 @@ class OptimizationActor:
             engine,
             Publisher(engine, self._store),
             Checkpointing(self._store, every_seconds=self._spec.checkpoint_seconds),
-            observe=_ray_observer(),
+            observe=_ray_observer("actor_stage_seconds"),
+            observe_part=_ray_observer("actor_step_part_seconds"),
         )
 
 
@@ -136,19 +137,20 @@ def _node() -> str:
     return ray.get_runtime_context().get_node_id()
 
 
-def _ray_observer() -> Observe:
-    """Puts the stages' times into Ray's own metrics."""
+def _ray_observer(name: str) -> Observe:
+    """Puts times into one of Ray's own metrics, whose one label says of what they are."""
     from ray.util.metrics import Histogram
 
-    metric = METRICS["actor_stage_seconds"]
+    metric = METRICS[name]
+    (label,) = metric.labels
     histogram = Histogram(
         PREFIX + metric.name,
         metric.help,
         boundaries=list(metric.buckets),
-        tag_keys=tuple(metric.labels),
+        tag_keys=(label,),
     )
 
-    def observe(stage: str, seconds: float) -> None:
-        histogram.observe(seconds, tags={"stage": stage})
+    def observe(value: str, seconds: float) -> None:
+        histogram.observe(seconds, tags={label: value})
 
     return observe

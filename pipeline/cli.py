@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from pipeline import exit_codes
+from pipeline.dashboards.request import Dashboards
 from pipeline.errors import RunError, UserError
 from pipeline.kubernetes.values import Values
 from pipeline.plain_text import printable
@@ -210,6 +211,7 @@ Command = (
     | Annotated[Supervise, tyro.conf.subcommand("supervise")]
     | Annotated[Retry, tyro.conf.subcommand("retry")]
     | Annotated[Values, tyro.conf.subcommand("k8s")]
+    | Annotated[Dashboards, tyro.conf.subcommand("dashboards")]
     | Annotated[Simulate, tyro.conf.subcommand("simulate")]
 )
 
@@ -260,6 +262,8 @@ def main(
             return _retry(command)
         if isinstance(command, Values):
             return _kubernetes(command)
+        if isinstance(command, Dashboards):
+            return _dashboards(command)
         if isinstance(command, Simulate):
             return _simulate(command)
         return _recipes(command)
@@ -384,6 +388,11 @@ def _kubernetes(values: Values) -> int:
         # Parsed here, so that a mistake is said before a cluster is built for it.
         tyro.cli(RunSettings, prog="dreambatch run", args=words, config=_CONFIG).check()
     print(text, end="")
+    return exit_codes.COMPLETE
+
+
+def _dashboards(command: Dashboards) -> int:
+    print(printable(command.answer()))
     return exit_codes.COMPLETE
 
 

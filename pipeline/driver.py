@@ -6,7 +6,7 @@ the same command, subtracts, and goes on.
 
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TextIO
 
 from pipeline import exit_codes, places, report
@@ -165,13 +165,22 @@ def _make(
             ledger.close(_LEAVING_FLUSH_SECONDS if is_leaving else _FLUSH_SECONDS)
             display.close()
             seconds = time.monotonic() - began
+            metrics.freeze()
             _finish(job, report.summary(job, run_id, code, ledger.totals, metrics, seconds), stream)
         if code == interruption.exit_code:
             print(report.interrupted(job, ledger.totals), file=stream, flush=True)
         else:
             print(report.done(job, ledger.totals, views, seconds), file=stream, flush=True)
-            metrics.linger()
+            _linger(metrics, stream)
         return code
+
+
+def _linger(metrics: JobMetrics, stream: TextIO) -> None:
+    """Lets a watcher see the end. The run is complete: Ctrl-C ends nothing but this."""
+    if metrics.is_watched():
+        print("metrics stay for two more scrapes; Ctrl-C ends now", file=stream, flush=True)
+        with suppress(KeyboardInterrupt):
+            metrics.linger()
 
 
 def _finish(job: Job, summary: RunSummary, stream: TextIO) -> None:

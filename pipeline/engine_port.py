@@ -82,6 +82,11 @@ class Gang(Protocol):
         """Device time of each resident, by key; what its checkpoint had behind it included."""
         ...
 
+    def part_seconds(self) -> Sequence[Mapping[str, float]]:
+        """Seconds by part of each step that the device has done since the last call: values of the
+        label of `actor_step_part_seconds`. Never waits, so that a step may be told of later."""
+        ...
+
     def save(self, key: str) -> Saved: ...
 
 

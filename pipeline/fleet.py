@@ -24,8 +24,8 @@ Cause = Literal["process", "node", "hung"]
 @dataclass(frozen=True, kw_only=True)
 class Glance:
     """How far an actor is: the part done of each scene by asset id, its device seconds that are not
-    in a checkpoint, gang steps a second, and for how many seconds nothing has moved although the
-    actor has work."""
+    in a checkpoint, scene steps a second (a step of a gang of eight is eight), and for how many
+    seconds nothing has moved although the actor has work."""
 
     fractions: Mapping[str, float] = field(default_factory=dict)
     unsaved_seconds: Mapping[str, float] = field(default_factory=dict)

@@ -105,6 +105,7 @@ class Ledger:
             self.totals.num_committed += 1
             self.totals.gpu_seconds_useful += outcome.gpu_seconds
             self._metrics.set("last_commit_timestamp_seconds", time.time())
+            self._describe(outcome)
         self.totals.bytes_written += outcome.bytes_written
         self._metrics.add("output_bytes_total", outcome.bytes_written)
         self._metrics.observe("asset_seconds", seconds)
@@ -208,7 +209,11 @@ class Ledger:
             self._metrics.set("actors", number, state=state)
         stuck = max((glance.stuck_seconds for glance in self._glimpses.values()), default=0.0)
         self._metrics.set("stuck_seconds", stuck)
-        self._display.update(self._snapshot(num_ready))
+        # Glances are seconds old: where nothing runs any more, nothing is stepped.
+        glimpses = self._glimpses.values() if schedule.num_running else ()
+        steps_per_second = sum(glance.steps_per_second for glance in glimpses)
+        self._metrics.set("steps_per_second", steps_per_second)
+        self._display.update(self._snapshot(num_ready, steps_per_second))
 
     def close(self, timeout: float) -> None:
         """Waits up to `timeout` seconds for records of failures that are not written yet."""
@@ -230,7 +235,7 @@ class Ledger:
         self._metrics.set("slots", num_up - taken, state="free")
         self._metrics.set("slots", num_down, state="down")
 
-    def _snapshot(self, num_ready: int) -> Snapshot:
+    def _snapshot(self, num_ready: int, steps_per_second: float) -> Snapshot:
         elapsed = 0.0 if self._first_order is None else self._clock() - self._first_order
         fractions = {
             asset_id: fraction
@@ -245,10 +250,21 @@ class Ledger:
             num_failures=self.totals.num_failed_attempts,
             num_actors=num_ready,
             elapsed=elapsed,
-            steps_per_second=sum(g.steps_per_second for g in self._glimpses.values()),
+            steps_per_second=steps_per_second,
             fractions=fractions,
             prompts={a: self._orders[a][1] for a in islice(fractions, MAX_SCENE_BARS)},
         )
+
+    def _describe(self, outcome: Outcome) -> None:
+        """What the asset is like, as far as its actor tells."""
+        for name, value in outcome.losses.items():
+            self._metrics.observe("asset_loss", value, loss=name)
+        if outcome.opacity is not None:
+            self._metrics.observe("asset_opacity", outcome.opacity)
+        if outcome.mesh_status is not None:
+            self._metrics.add("meshes_total", status=outcome.mesh_status)
+        if outcome.mesh_status == "ok" and outcome.mesh_faces is not None:
+            self._metrics.observe("asset_mesh_faces", outcome.mesh_faces)
 
     def _count_attempt(self, outcome: str, gpu_seconds: float) -> None:
         self._metrics.add("attempts_total", outcome=outcome)

@@ -10,23 +10,34 @@ Base units (seconds, bytes). No label holds a prompt, an asset id or anything el
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Literal
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
-from prometheus_client.registry import Collector
 
 from pipeline import retry
+from pipeline.scrapes import Scraped
 
 PREFIX = "dreambatch_"
-MAX_LINGER_SECONDS = 60.0
+
+_LAST_SCRAPES = 2
 
 _OUTCOMES = ("committed", "duplicate", "failed", "lost", "preempted")
+_RESULTS = ("ok", "passing", "full", "refused")
 
 _ASSET_BUCKETS = (5, 15, 30, 60, 90, 120, 180, 240, 300, 420, 600, 900, 1800, 3600)
 _STAGE_BUCKETS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
 _STORE_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 _LOOP_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
+_PART_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
+_LOSS_BOUNDS = tuple(float(f"{digit}e{k}") for k in range(-6, 7) for digit in (1, 3))
+_LOSS_BUCKETS = (*(-float(f"1e{k}") for k in range(6, -4, -1)), 0.0, *_LOSS_BOUNDS)
+"""SDS's term is a product of a gradient and a picture, of either sign; regularisers are not
+negative."""
+_OPACITY_BUCKETS = (0.005, 0.01, 0.02, 0.05, *(k / 20 for k in range(2, 20)), 0.99, 1.0)
+_FACE_BUCKETS = (30, 100, 300, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 300_000, 1e6)
+_SCORE_BUCKETS = tuple(k / 20 for k in range(-20, 21))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +56,21 @@ class Metric:
     def full_name(self) -> str:
         """The name in a query; the series of a histogram add _bucket, _sum and _count."""
         return f"{'ray_' if self.owner == 'actor' else ''}{PREFIX}{self.name}"
+
+    def num_series(self, numbers: Mapping[str, int]) -> int:
+        """Series of one process at most; `numbers` says how many values a label takes where that is
+        not known here.
+
+        A gauge has one for each combination of its labels' values, a counter another one for the
+        moment it was made, a histogram one a bucket, one for what is above, and those of sum, count
+        and moment. Ray keeps no moments, prometheus_client no sum where values may be negative.
+        """
+        combined = prod(len(values) or numbers[name] for name, values in self.labels.items())
+        has_moment = self.kind != "gauge" and self.owner == "driver"
+        if self.kind != "histogram":
+            return combined * (1 + has_moment)
+        has_sum = self.buckets[0] >= 0
+        return combined * (len(self.buckets) + 2 + has_sum + has_moment)
 
 
 METRICS: dict[str, Metric] = {
@@ -67,7 +93,7 @@ METRICS: dict[str, Metric] = {
             name="retries_total",
             kind="counter",
             help="Attempts that were ordered again, by the kind of the error before.",
-            labels={"kind": ()},
+            labels={"kind": tuple(retry.TABLE)},
         ),
         Metric(
             name="queue",
@@ -101,6 +127,12 @@ METRICS: dict[str, Metric] = {
             help="The longest time for which an actor with work has not moved.",
         ),
         Metric(
+            name="steps_per_second",
+            kind="gauge",
+            help="Optimisation steps of scenes a second, over all actors: a step of a gang counts "
+            "once for each scene in it.",
+        ),
+        Metric(
             name="asset_seconds",
             kind="histogram",
             unit="seconds",
@@ -114,6 +146,40 @@ METRICS: dict[str, Metric] = {
             help="Wall time of one stage of one committed asset.",
             labels={"stage": ("wait", "optimise", "export", "commit")},
             buckets=_STAGE_BUCKETS,
+        ),
+        Metric(
+            name="asset_loss",
+            kind="histogram",
+            help="Last value of each loss of a committed asset, weighted as its recipe says. It "
+            "may be negative, so that there is no sum.",
+            labels={"loss": ()},
+            buckets=_LOSS_BUCKETS,
+        ),
+        Metric(
+            name="asset_opacity",
+            kind="histogram",
+            help="Mean opacity of the exported views of a committed asset, 0 to 1.",
+            buckets=_OPACITY_BUCKETS,
+        ),
+        Metric(
+            name="asset_mesh_faces",
+            kind="histogram",
+            help="Triangles of the mesh of a committed asset; empty meshes are left out.",
+            buckets=_FACE_BUCKETS,
+        ),
+        Metric(
+            name="meshes_total",
+            kind="counter",
+            help="Committed assets by what came of their mesh. empty: no surface was found.",
+            labels={"status": ("ok", "empty")},
+        ),
+        Metric(
+            name="asset_score",
+            kind="histogram",
+            help="Quality of an asset by each score, about -1 to 1. It may be negative, so that "
+            "there is no sum.",
+            labels={"score": ()},
+            buckets=_SCORE_BUCKETS,
         ),
         Metric(
             name="gpu_seconds_total",
@@ -150,7 +216,7 @@ METRICS: dict[str, Metric] = {
             name="store_operations_total",
             kind="counter",
             help="Operations of the driver on the output, by what came of them.",
-            labels={"operation": (), "result": ()},
+            labels={"operation": (), "result": _RESULTS},
         ),
         Metric(
             name="store_operation_seconds",
@@ -182,6 +248,16 @@ METRICS: dict[str, Metric] = {
             labels={"stage": ("admit", "step", "export", "commit")},
             buckets=_STAGE_BUCKETS,
         ),
+        Metric(
+            name="actor_step_part_seconds",
+            kind="histogram",
+            owner="actor",
+            unit="seconds",
+            help="Time of the device in the parts of one step of the whole gang. unet: forwards of "
+            "the diffusion model. field: rendering and its gradient. other: all else.",
+            labels={"part": ("unet", "field", "other")},
+            buckets=_PART_BUCKETS,
+        ),
     )
 }
 
@@ -190,16 +266,15 @@ class JobMetrics:
     """The driver's metrics in a registry of their own; every known label value starts at 0."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self._registry = CollectorRegistry()
         self._server: WSGIServer | None = None
-        self._scrapes = _Scrapes()
-        self.registry.register(self._scrapes)
         self._children: dict[tuple[str, tuple[tuple[str, str], ...]], Any] = {}
         self._metrics: dict[str, Any] = {
-            name: _build(metric, self.registry)
+            name: _build(metric, self._registry)
             for name, metric in METRICS.items()
             if metric.owner == "driver"
         }
+        self._scraped = Scraped(self._registry)
 
     def add(self, name: str, amount: float = 1.0, **labels: str) -> None:
         """Counts a counter up."""
@@ -214,7 +289,12 @@ class JobMetrics:
         self._child(name, labels).observe(value)
 
     def note_operation(self, operation: str, result: str, seconds: float) -> None:
-        """One operation on the output; an observer of `Objects`."""
+        """One operation on the output; an observer of `Objects`.
+
+        With the first of a kind all its results are there, so that a rate sees the first error.
+        """
+        for known in _RESULTS:
+            self._child("store_operations_total", {"operation": operation, "result": known})
         self.add("store_operations_total", operation=operation, result=result)
         self.observe("store_operation_seconds", seconds, operation=operation)
 
@@ -222,31 +302,39 @@ class JobMetrics:
         """Counters, gauges, and sums and counts of histograms, by their full names and labels."""
         return {
             _key(sample.name, sample.labels): sample.value
-            for metric in self._metrics.values()
-            for family in metric.collect()
+            for family in self._scraped.families()
             for sample in family.samples
             if not sample.name.endswith(("_created", "_bucket"))
         }
+
+    def freeze(self) -> None:
+        """Shows for ever what is true now: totals that were written down do not change, whatever is
+        still counted."""
+        self._scraped.freeze()
 
     def serve(self, port: int) -> int:
         """Serves /metrics from a thread on all interfaces and returns the port (0: any free one).
 
         Raises OSError when the port is taken.
         """
-        self._server, _ = start_http_server(port, registry=self.registry)
-        return self._server.server_port
+        served = CollectorRegistry()
+        served.register(self._scraped)
+        server, _ = start_http_server(port, registry=served)
+        self._server = server
+        return server.server_port
 
     def linger(self) -> None:
-        """Waits for one more scrape, so that a watcher sees the end; not if nobody watches.
+        """Waits for two more scrapes, so that a watcher sees the end; not if nobody watches.
 
-        At most two intervals between scrapes, and not more than `MAX_LINGER_SECONDS`.
+        For each at most two intervals between scrapes, and `scrapes.MAX_PAUSE_SECONDS`.
         """
-        if self._server is None or not (moments := self._scrapes.moments):
-            return
-        interval = moments[-1] - moments[-2] if len(moments) > 1 else MAX_LINGER_SECONDS
-        end = time.monotonic() + min(2 * interval + 1, MAX_LINGER_SECONDS)
-        while self._scrapes.moments is moments and time.monotonic() < end:
+        enough = self._scraped.num_scrapes + _LAST_SCRAPES
+        while self._scraped.num_scrapes < enough and self.is_watched():
             time.sleep(0.05)
+
+    def is_watched(self) -> bool:
+        """Whether somebody has scraped, and will again."""
+        return self._scraped.is_watched()
 
     def close(self) -> None:
         """Serves no more."""
@@ -262,22 +350,6 @@ class JobMetrics:
             metric = self._metrics[name]
             child = self._children[key] = metric.labels(**labels) if labels else metric
         return child
-
-
-class _Scrapes(Collector):
-    """Has no metrics, and notes when it is asked for them: at every scrape."""
-
-    def __init__(self) -> None:
-        self.moments: list[float] = []
-
-    def describe(self) -> list[Any]:
-        """Nothing; the registry would ask `collect` otherwise."""
-        return []
-
-    def collect(self) -> list[Any]:
-        """Nothing, at this moment."""
-        self.moments = [*self.moments[-1:], time.monotonic()]
-        return []
 
 
 def _build(metric: Metric, registry: CollectorRegistry) -> Any:

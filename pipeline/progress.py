@@ -22,7 +22,8 @@ class Snapshot:
 
     `fractions` maps the asset ids of running scenes to the part of their optimisation that is done,
     `prompts` those of the first `MAX_SCENE_BARS` to what is asked for; `elapsed` counts seconds
-    since the first order.
+    since the first order; `steps_per_second` are steps of scenes, eight for a step of a gang of
+    eight.
     """
 
     total: int

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pipeline import retry
 from pipeline.asset_table import asset_table, to_parquet_bytes
 from pipeline.engine_port import Engine, Finished
+from pipeline.opacity import mean_opacity
 from pipeline.persistence import persist
 from pipeline.records import CommitResult, Provenance
 from pipeline.schedule import Attempt
@@ -13,12 +14,25 @@ from pipeline.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Exported:
+    """An asset as it is to be stored, and the figures of it that an outcome tells."""
+
+    table_bytes: bytes
+    mesh_status: str
+    mesh_faces: int
+    opacity: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Published:
-    """An asset that lies in the store. `num_bytes` is 0 if somebody else had put it there."""
+    """An asset that lies in the store. `num_bytes` is 0 if somebody else had put it there. The rest
+    is as in `Outcome`, of what this attempt made."""
 
     result: CommitResult
     num_bytes: int
     mesh_status: str
+    mesh_faces: int
+    opacity: float
     export_seconds: float
     commit_seconds: float
 
@@ -50,20 +64,22 @@ class Publisher:
         """Makes the asset and commits it. Raises StageError."""
         start = time.monotonic()
         try:
-            table_bytes, mesh_status = self._export(attempt, finished)
+            made = self._export(attempt, finished)
         except Exception as error:
             raise StageError(retry.classify(error, stage="export"), described(error)) from error
         exported = time.monotonic()
-        result = self._commit(attempt.task.asset_id, table_bytes)
+        result = self._commit(attempt.task.asset_id, made.table_bytes)
         return Published(
             result=result,
-            num_bytes=len(table_bytes) if result == "committed" else 0,
-            mesh_status=mesh_status,
+            num_bytes=len(made.table_bytes) if result == "committed" else 0,
+            mesh_status=made.mesh_status,
+            mesh_faces=made.mesh_faces,
+            opacity=made.opacity,
             export_seconds=exported - start,
             commit_seconds=time.monotonic() - exported,
         )
 
-    def _export(self, attempt: Attempt, finished: Finished) -> tuple[bytes, str]:
+    def _export(self, attempt: Attempt, finished: Finished) -> _Exported:
         asset = self._engine.export(finished, _metadata(attempt))
         provenance = Provenance(
             attempt_id=attempt.attempt_id,
@@ -76,7 +92,12 @@ class Publisher:
             losses=dict(finished.losses),
         )
         table = asset_table(attempt.task, asset, provenance, self._carried)
-        return to_parquet_bytes(table), asset.mesh_status
+        return _Exported(
+            table_bytes=to_parquet_bytes(table),
+            mesh_status=asset.mesh_status,
+            mesh_faces=int(asset.mesh["mesh_faces"]),
+            opacity=mean_opacity(asset.views),
+        )
 
     def _commit(self, asset_id: str, table_bytes: bytes) -> CommitResult:
         """Tries a few times: minutes of optimisation hang on one upload."""

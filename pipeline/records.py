@@ -81,7 +81,8 @@ class Outcome:
 
     `gpu_seconds` of a failure is device time that is lost: no checkpoint keeps it. That of an asset
     is all that was spent on it, what earlier attempts had kept included. `num_resumed_steps` are
-    those that lay behind its checkpoint.
+    those that lay behind its checkpoint. Of an asset `mesh_status`, `mesh_faces` and `losses` are
+    those of its row, `opacity` is the mean of its views.
     """
 
     asset_id: str
@@ -94,6 +95,9 @@ class Outcome:
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     bytes_written: int = 0
     mesh_status: str | None = None
+    mesh_faces: int | None = None
+    opacity: float | None = None
+    losses: Mapping[str, float] = field(default_factory=dict)
 
 
 class Document:

@@ -31,7 +31,7 @@ from pipeline.records import Outcome
 from pipeline.schedule import Attempt
 
 Observe = Callable[[str, float], None]
-"""Takes the name of a stage and its seconds."""
+"""Takes the name of a stage, or of a part of a step, and its seconds."""
 
 _LOG = logging.getLogger(__name__)
 _IDLE_SECONDS = 1.0
@@ -63,6 +63,7 @@ class Worker:
         checkpointing: Checkpointing,
         *,
         observe: Observe = lambda stage, seconds: None,
+        observe_part: Observe = lambda part, seconds: None,
         on_broken: Callable[[], None] = _end_process,
     ) -> None:
         """Raises MemoryError where the device has no room for one scene."""
@@ -70,6 +71,7 @@ class Worker:
         self._publisher = publisher
         self._checkpointing = checkpointing
         self._observe = observe
+        self._observe_part = observe_part
         self._on_broken = on_broken
         self._num_slots = engine.num_slots
         self._shape = _Shape(self._num_slots)
@@ -82,6 +84,7 @@ class Worker:
         self._leaves_until: float | None = None
         self._fractions: dict[str, float] = {}
         self._num_steps = 0
+        """Of scenes: a step of the gang counts once for each of its residents."""
         self._last_glance = (time.monotonic(), 0)
         self._last_move = time.monotonic()
         self._publishing = ThreadPoolExecutor(1, thread_name_prefix="publish")
@@ -108,8 +111,8 @@ class Worker:
         return assignment.future
 
     def glance(self) -> Glance:
-        """Parts done, the rate of steps since the last glance, for how long nothing moved, and what
-        would be lost with the process."""
+        """Parts done, the rate of scene steps since the last glance, for how long nothing moved,
+        and what would be lost with the process."""
         (then, before), now = self._last_glance, (time.monotonic(), self._num_steps)
         self._last_glance = now
         assignments = self._assignments.open()
@@ -306,9 +309,12 @@ class Worker:
     def _step(self) -> None:
         start = time.monotonic()
         self._gang.step()
-        self._num_steps += 1
+        self._num_steps += len(self._residents)
         finished = self._gang.take_finished()
         self._observe("step", time.monotonic() - start)
+        for parts in self._gang.part_seconds():
+            for part, seconds in parts.items():
+                self._observe_part(part, seconds)
         for scene in finished:
             assignment = self._residents.pop(scene.key)
             assignment.optimised, assignment.seconds, assignment.is_publishing = (
@@ -371,4 +377,7 @@ class Worker:
             },
             bytes_written=published.num_bytes,
             mesh_status=published.mesh_status,
+            mesh_faces=published.mesh_faces,
+            opacity=published.opacity,
+            losses=dict(scene.losses),
         )

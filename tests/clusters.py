@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +27,20 @@ _DOWN_SECONDS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """A running one-machine cluster. `process` is the `ray start --block` that holds it."""
+    """A running cluster, of one machine at first.
+
+    `process` is the `ray start --block` that holds it, `directory` has its files. The metrics of
+    autoscaler and dashboard are given by their addresses, host and port. `machine_environment` is
+    what its machines have beyond other processes.
+    """
 
     address: str
     dashboard_url: str
     metrics_url: str
+    autoscaler_metrics: str
+    dashboard_metrics: str
+    directory: Path
+    machine_environment: Mapping[str, str]
     process: subprocess.Popen[bytes]
 
     def environment(self) -> dict[str, str]:
@@ -62,9 +71,13 @@ def short_directory() -> Iterator[Path]:
 
 
 @contextmanager
-def head(*, num_cpus: int = 1) -> Iterator[Head]:
-    """A cluster of one machine, gone with all its processes and files at the end."""
-    port, dashboard, metrics, agent, client = free_ports(5)
+def head(*, num_cpus: int = 1, environment: Mapping[str, str] | None = None) -> Iterator[Head]:
+    """A cluster of one machine, gone with all its processes and files at the end; `environment` is
+    for this and further machines."""
+    port, dashboard, metrics, agent, client, of_autoscaler, of_dashboard = free_ports(7)
+    of_machines = dict(environment or {})
+    ports = {"AUTOSCALER_METRIC_PORT": of_autoscaler, "DASHBOARD_METRIC_PORT": of_dashboard}
+    of_head = of_machines | {name: str(number) for name, number in ports.items()}
     command = [
         str(_RAY),
         "start",
@@ -83,13 +96,17 @@ def head(*, num_cpus: int = 1) -> Iterator[Head]:
     url = f"http://127.0.0.1:{dashboard}"
     with short_directory() as directory:
         log = directory / "start.log"
-        with _started([*command, f"--temp-dir={directory}"], log) as process:
+        with _started([*command, f"--temp-dir={directory}"], log, of_head) as process:
             try:
                 _wait_for(f"{url}/api/version", process, log)
                 yield Head(
                     address=f"127.0.0.1:{port}",
                     dashboard_url=url,
                     metrics_url=f"http://127.0.0.1:{metrics}/metrics",
+                    autoscaler_metrics=f"127.0.0.1:{of_autoscaler}",
+                    dashboard_metrics=f"127.0.0.1:{of_dashboard}",
+                    directory=directory,
+                    machine_environment=of_machines,
                     process=process,
                 )
             finally:
@@ -98,10 +115,11 @@ def head(*, num_cpus: int = 1) -> Iterator[Head]:
 
 @contextmanager
 def worker_machine(
-    head: Head, *, num_cpus: int, num_gpus: int = 0
+    head: Head, *, num_cpus: int, num_gpus: int = 0, metrics_port: int | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A further "machine" of a cluster: another raylet on this one, with made-up resources."""
     metrics, agent = free_ports(2)
+    metrics = metrics_port or metrics
     command = [
         str(_RAY),
         "start",
@@ -115,7 +133,7 @@ def worker_machine(
     ]
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "start.log"
-        with _started(command, log) as process:
+        with _started(command, log, head.machine_environment) as process:
             try:
                 yield process
             finally:
@@ -177,8 +195,10 @@ def wait_until_gone(pids: set[int], seconds: float) -> set[int]:
 
 
 @contextmanager
-def _started(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    environment = driver_environment() | {"RAY_DISABLE_IMPORT_WARNING": "1"}
+def _started(
+    command: list[str], log: Path, more: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    environment = driver_environment() | {"RAY_DISABLE_IMPORT_WARNING": "1", **more}
     with (
         log.open("wb") as output,
         subprocess.Popen(

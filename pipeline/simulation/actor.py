@@ -91,7 +91,7 @@ class Actor:
             for scene in scenes
             if scene.work
         }
-        return Glance(fractions=fractions, steps_per_second=float(bool(scenes)))
+        return Glance(fractions=fractions, steps_per_second=float(len(scenes)))
 
     def leave(self) -> None:
         """Saves what it has and answers it as preempted; what is being published goes on."""

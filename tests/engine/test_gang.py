@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -226,6 +227,73 @@ def test_slots_progress_and_what_is_free() -> None:
     assert (b.key, b.prompt, b.seed) == ("b", request("b").prompt, request("b").seed)
     assert gang.num_free == 2
     assert a.seconds > b.seconds * 0.2 > 0
+
+
+class Slow(torch.autograd.Function):
+    """The identity; its gradient takes a while."""
+
+    @staticmethod
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx: object, inputs: object, output: object) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: object, *grad_outputs: torch.Tensor) -> torch.Tensor:
+        time.sleep(BACKWARD_SECONDS)
+        return grad_outputs[0]
+
+
+FORWARD_SECONDS, BACKWARD_SECONDS = 0.05, 0.03
+
+
+class SlowGuidance(DiscGuidance):
+    """Takes its time in a forward, and in the gradient of it."""
+
+    def predict_noise(self, x_t: torch.Tensor, t: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        time.sleep(FORWARD_SECONDS)
+        return super().predict_noise(Slow.apply(x_t), t, text)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("gradient", "least"),
+    [("score", FORWARD_SECONDS), ("full", FORWARD_SECONDS + BACKWARD_SECONDS)],
+)
+def test_the_parts_of_a_step_are_the_step(gradient: Literal["score", "full"], least: float) -> None:
+    distillation = DistillationConfig(scale=3.0, gradient=gradient)
+    gang = Gang(replace(recipe(), distillation=distillation), SlowGuidance(), num_slots=2)
+    assert gang.part_seconds() == []
+    gang.add(request("a"))
+    took = []
+    for _ in range(5):
+        start = time.perf_counter()
+        gang.step()
+        took.append(time.perf_counter() - start)
+    gang.take_finished()
+    told = gang.part_seconds()
+    assert gang.part_seconds() == []
+    assert len(told) == 5
+    for parts, seconds in zip(told, took, strict=True):
+        assert set(parts) == {"unet", "field", "other"}
+        assert all(part > 0 for part in parts.values())
+        assert parts["unet"] >= least
+        assert sum(parts.values()) <= seconds
+    # At least once nothing else of the machine came between.
+    assert max(sum(p.values()) / seconds for p, seconds in zip(told, took, strict=True)) > 0.97
+    assert min(parts["unet"] for parts in told) < least + 0.02
+
+
+def test_the_field_and_its_gradient_are_one_part() -> None:
+    """A field of many samples takes most of a step whose model answers at once."""
+    r = replace(recipe(MIP), march=MarchConfig(num_samples=64, num_bins=64, grid_size=8), views=8)
+    gang = Gang(r, DiscGuidance(), num_slots=1)
+    gang.add(request("a"))
+    for _ in range(3):
+        gang.step()
+    best = min(gang.part_seconds(), key=lambda parts: sum(parts.values()))
+    assert best["field"] > best["unet"] + best["other"]
 
 
 def test_a_full_gang_refuses() -> None:

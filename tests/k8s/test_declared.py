@@ -1,5 +1,6 @@
 """Flags, variables, metrics and versions that `k8s/` names are those that the project declares."""
 
+import json
 import re
 import shlex
 import tomllib
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 
 from pipeline import models
+from pipeline.cli import Status
+from pipeline.dashboards.request import Dashboards
 from pipeline.kubernetes.values import Values
 from pipeline.metrics import METRICS
 from pipeline.settings import RunSettings
@@ -115,8 +118,10 @@ def test_the_last_words_of_a_worker_are_rays() -> None:
 
 def test_commands_in_the_instructions_have_flags_that_exist() -> None:
     commands = {
-        "python -m pipeline run": _flags(RunSettings),
+        "python -m pipeline supervise -- run": _flags(RunSettings),
+        "dreambatch dashboards": _flags(Dashboards),
         "dreambatch k8s render": _flags(Values) | {"--no-monitoring", "--help"},
+        "dreambatch status": _flags(Status),
     }
     for command, known in commands.items():
         lines = [line.split(command)[1] for line in README.splitlines() if command in line]
@@ -125,8 +130,57 @@ def test_commands_in_the_instructions_have_flags_that_exist() -> None:
             assert set(re.findall(r"(?<!\S)--[a-z][a-z-]*", line)) <= known
 
 
+def test_other_flags_in_the_instructions_exist() -> None:
+    """Those that the text names outside of a command, in quotes of code."""
+    known = _flags(Values) | _flags(RunSettings) | {"--no-monitoring", "--working-dir"}
+    named = set(re.findall(r"`(--[a-z][a-z-]*)", README))
+    assert len(named) >= 8
+    assert named <= known
+
+
+def test_panels_in_the_instructions_exist() -> None:
+    """Named as *Dashboard: Panel*."""
+    panels: dict[str, set[str]] = {}
+    for path in sorted((REPOSITORY / "dashboards").glob("*.json")):
+        found = json.loads(path.read_text())
+        panels[found["title"].removeprefix("dreambatch: ")] = {p["title"] for p in found["panels"]}
+    flat = " ".join(README.split())
+    named = re.findall(rf"\*({'|'.join(panels)}): ([^*`]+)\*", flat)
+    assert len(named) >= 30
+    assert [(board, panel) for board, panel in named if panel not in panels[board]] == []
+    assert {board for board, _ in named} == panels.keys()
+    assert len(named) == len(re.findall(r"(?<!\*)\*[A-Z][^*`]+: [^*]+\*(?!\*)", flat))
+
+
+def test_every_alerts_chapter_says_where_to_look() -> None:
+    for rule in RULES:
+        _, found, rest = README.partition(f"\n### {rule['alert']}\n")
+        assert found, rule["alert"]
+        chapter = rest.partition("\n#")[0]
+        assert re.search(r"\*[A-Z][\w ]+:\s[^*]+\*", chapter), rule["alert"]
+
+
+def test_the_cost_adds_up() -> None:
+    """GPU hours and price of each line, from its seconds an asset."""
+    table = re.findall(r"^\| .* \| ([\d.]+) s \| ([\d.]+) \| ([\d.]+) \|$", README, re.MULTILINE)
+    (assets,) = {int(found.replace(",", "")) for found in re.findall(r"([\d,]+) assets", README)}
+    (price,) = {float(found) for found in re.findall(r"at ([\d.]+) an hour", README)}
+    assert price == float(re.findall(r"^PRICE = ([\d.]+)", README, re.MULTILINE)[0])
+    seconds = [float(found) for found, _, _ in table]
+    hours = [assets * found / 3600 for found in seconds]
+    assert [found for _, found, _ in table] == [f"{hour:.{_digits(hour)}f}" for hour in hours]
+    assert [found for *_, found in table] == [f"{price * hour:.2f}" for hour in hours]
+    useful, wasted, together = seconds
+    assert together == pytest.approx(useful + wasted)
+    assert wasted == pytest.approx(useful * 0.0114 / (1 - 0.0114), abs=0.0005)
+
+
+def _digits(hours: float) -> int:
+    return 1 if hours >= 1 else 2
+
+
 def test_paths_in_the_instructions_exist() -> None:
-    named = re.findall(r"\b(?:k8s|dashboards)/[\w./-]*\w", README)
+    named = re.findall(r"(?<![\w/])(?:k8s|dashboards)/[\w./-]*\w", README)
     assert len(named) >= 5
     for path in named:
         assert (REPOSITORY / path).exists(), path
@@ -149,3 +203,12 @@ def test_the_package_brings_the_files() -> None:
         patterns = setuptools["package-data"][package]
         kept = {path for pattern in patterns for path in (REPOSITORY / name).glob(pattern)}
         assert {*(REPOSITORY / name).rglob("*.yaml"), *(REPOSITORY / name).glob("*.json")} <= kept
+    assert "README.md" in setuptools["package-data"]["pipeline.kubernetes.files.k8s"], "the runbook"
+
+
+def test_every_package_is_installed() -> None:
+    setuptools = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]
+    for name in ("engine", "pipeline"):
+        for path in (REPOSITORY / name).rglob("*.py"):
+            package = ".".join(path.parent.relative_to(REPOSITORY).parts)
+            assert package in setuptools["packages"]

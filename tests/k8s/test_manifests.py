@@ -109,6 +109,11 @@ def _upgrade(objects: Objects) -> None:
     cluster(objects)["upgradeStrategy"] = {"type": "Recreate"}
 
 
+def _lead_astray(kind: str, field: str) -> Callable[[Objects], None]:
+    """A mistake: labels that no pod has."""
+    return put(kind, "spec", field, "matchLabels", "app.kubernetes.io/part-of", value="dream")
+
+
 GKE, KUEUE, LOCAL = "overlays/gke-spot", "overlays/kueue", "overlays/local"
 SPEC = ("RayJob", "spec")
 CLUSTER = (*SPEC, "rayClusterSpec")
@@ -143,6 +148,14 @@ MISTAKES: list[tuple[str, Check, Callable[[Objects], None], str]] = [
     (GKE, REFERENCE, grow("ConfigMap", "name", "-7d5f"), "no ConfigMap dreambatch-run"),
     (GKE, REFERENCE, each_container("envFrom", [{"secretRef": {"name": "hub"}}]), "no Secret hub"),
     (GKE, REFERENCE, _forget_budget_label, "PodDisruptionBudget dreambatch-head selects []"),
+    (GKE, REFERENCE, _lead_astray("PodMonitor", "selector"), "PodMonitor dreambatch-head selects"),
+    (GKE, REFERENCE, _lead_astray("NetworkPolicy", "podSelector"), "NetworkPolicy dreambatch sel"),
+    (
+        GKE,
+        REFERENCE,
+        put("PodMonitor", "spec", "podMetricsEndpoints", 0, "port", value="job-metric"),
+        "head has no job-metric",
+    ),
     (GKE, REFERENCE, _mount_nothing, "autoscaler: no volume scratch"),
     (GKE, REFERENCE, each_container("ports", []), "head has no job-metrics"),
     (GKE, REFERENCE, each_container("ports", []), "no port dashboard"),

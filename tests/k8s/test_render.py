@@ -14,6 +14,7 @@ from tests.k8s import operators
 from tests.k8s.conftest import RENDERED, Objects, applied, by_kind, cluster, containers, groups
 
 GKE, KUEUE, CLUSTER = RENDERED
+DASHBOARDS = ("job", "gpus", "store", "quality")
 VALUES = Values(
     action="render", image="r/d:1", manifest="gs://b/m.parquet", output="gs://b/o", gpus=8
 )
@@ -85,7 +86,7 @@ def test_another_name_is_everywhere_but_at_what_all_runs_share() -> None:
         ("PodMonitor", "dreambatch-head"),
         ("PodMonitor", "dreambatch-worker"),
         ("PrometheusRule", "dreambatch"),
-        ("ConfigMap", "dreambatch-dashboard"),
+        *(("ConfigMap", f"dreambatch-dashboard-{name}") for name in DASHBOARDS),
     }
 
 

@@ -1,23 +1,26 @@
 """The actor's methods as Ray calls them, with the real engine; Ray itself is in test_driver."""
 
 import asyncio
+import io
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pyarrow.parquet as pq
 import pytest
 import ray
 import ray.util.metrics
+from PIL import Image
 
 from engine import recipes
 from engine.guidance import files
 from pipeline import preparation
 from pipeline.actor import OptimizationActor
 from pipeline.engine_port import EngineSpec, load_engine
-from pipeline.metrics import METRICS
+from pipeline.metrics import METRICS, PREFIX
 from pipeline.records import Outcome
 from pipeline.schedule import Attempt
 from pipeline.store import asset_name
@@ -26,21 +29,24 @@ from tests.pipeline.sample_assets import open_store, sample_task
 
 
 class FakeHistogram:
-    """Takes the place of `ray.util.metrics.Histogram`; keeps what is observed."""
+    """Takes the place of `ray.util.metrics.Histogram`; keeps what is observed, and under which
+    labels."""
 
-    seen: ClassVar[list[tuple[str, str]]] = []
+    seen: ClassVar[list[tuple[str, dict[str, str]]]] = []
 
     def __init__(
         self, name: str, description: str, *, boundaries: list[float], tag_keys: tuple[str, ...]
     ) -> None:
         self._name = name
-        metric = METRICS["actor_stage_seconds"]
+        metric = METRICS[name.removeprefix(PREFIX)]
+        assert metric.owner == "actor"
+        assert metric.full_name == f"ray_{name}"
         assert (tuple(boundaries), description) == (metric.buckets, metric.help)
         assert tag_keys == tuple(metric.labels)
 
     def observe(self, value: float, *, tags: dict[str, str]) -> None:
         assert value >= 0
-        self.seen.append((self._name, tags["stage"]))
+        self.seen.append((self._name.removeprefix(PREFIX), tags))
 
 
 @pytest.fixture
@@ -50,6 +56,14 @@ def _in_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
     monkeypatch.setattr(ray.util.metrics, "Histogram", FakeHistogram)
     monkeypatch.setattr(FakeHistogram, "seen", [])
+
+
+def naive_opacity(views: list[dict[str, Any]]) -> float:
+    """Pixel by pixel, as in the row of the dataset."""
+    pictures = [Image.open(io.BytesIO(view["image"]["bytes"])) for view in views]
+    pixels: list[Any] = [rgba for picture in pictures for rgba in picture.get_flattened_data()]
+    alphas = [rgba[3] / 255 for rgba in pixels]
+    return sum(alphas) / len(alphas)
 
 
 def spec(weights: Path) -> EngineSpec:
@@ -88,11 +102,25 @@ def test_three_prompts_in_two_slots(tiny_weights: Path, tmp_path: Path) -> None:
         assert row["attempt_id"] == attempt.attempt_id
         assert row["iterations"] == recipes.get("smoke").iterations
         assert len(row["views"]) == recipes.get("smoke").export.num_views
-    stages = {stage for _, stage in FakeHistogram.seen}
-    assert stages == set(METRICS["actor_stage_seconds"].labels["stage"])
-    assert {f"ray_{name}" for name, _ in FakeHistogram.seen} == {
-        METRICS["actor_stage_seconds"].full_name
+        (outcome,) = [o for o in outcomes if o.asset_id == attempt.task.asset_id]
+        assert (outcome.mesh_status, outcome.mesh_faces) == (row["mesh_status"], row["mesh_faces"])
+        assert {f"loss_{n}": x for n, x in outcome.losses.items()} == {
+            name: value for name, value in row.items() if name.startswith("loss_")
+        }
+        assert outcome.opacity is not None
+        assert outcome.opacity == pytest.approx(naive_opacity(row["views"]), abs=1e-12)
+        assert 0.0 < outcome.opacity < 1.0
+    counts = Counter((name, *tags.items()) for name, tags in FakeHistogram.seen)
+    assert {(name, *labels) for name, *labels in counts} == {
+        (metric.name, (label, value))
+        for metric in METRICS.values()
+        if metric.owner == "actor"
+        for label, values in metric.labels.items()
+        for value in values
     }
+    # On a CPU a step's parts are known when it has been made.
+    steps = counts["actor_stage_seconds", ("stage", "step")]
+    assert all(n == steps for (name, _), n in counts.items() if name == "actor_step_part_seconds")
 
 
 @pytest.mark.usefixtures("_in_ray")

@@ -25,7 +25,10 @@ from tests.pipeline.sample_assets import (
     sample_task,
 )
 
-HEAVY = ("torch", "ray", "pandas", "diffusers", "transformers", "numpy", "gcsfs")
+HEAVY = (
+    *("torch", "ray", "pandas", "diffusers", "transformers", "numpy", "gcsfs"),
+    "matplotlib",
+)
 
 
 def help_of(*words: str) -> str:
@@ -96,6 +99,16 @@ def test_the_flags_are_these_and_no_others() -> None:
     assert flags_of("card") == ["-h, --help", "--output", "--licence"]
     assert flags_of("supervise") == ["-h, --help", "--attempts", "--strict"]
     assert flags_of("retry") == ["-h, --help", "--output", "--kind"]
+    assert flags_of("dashboards") == [
+        "-h, --help",
+        "--to",
+        "--prometheus",
+        "--run",
+        "--hours",
+        "--scrape-seconds",
+        "--window",
+        "--price",
+    ]
     assert re.findall(r"^[│ ]\W+(run|\w+)  +[A-Z]", help_of(), flags=re.MULTILINE) == [
         "run",
         "status",
@@ -111,6 +124,7 @@ def test_the_flags_are_these_and_no_others() -> None:
         "supervise",
         "retry",
         "k8s",
+        "dashboards",
         "simulate",
     ]
 

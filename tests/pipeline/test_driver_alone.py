@@ -12,6 +12,7 @@ from pipeline.cluster import Cluster
 from pipeline.errors import RunError, UserError
 from pipeline.job import prepare
 from pipeline.lease import Lease
+from pipeline.metrics import JobMetrics
 from pipeline.report import start
 from pipeline.settings import RunSettings
 from pipeline.store import Store
@@ -154,6 +155,24 @@ def test_a_run_is_not_done_without_a_summary(
     write_manifest(Path(settings.manifest), [""])
     with pytest.raises(OSError, match="Service Unavailable"):
         driver.run(settings, stream=io.StringIO())
+
+
+def test_a_complete_run_that_is_watched_is_not_interrupted_any_more(
+    settings: RunSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while a watcher is waited for ends the waiting alone."""
+    asked: list[bool] = []
+
+    def interrupt(metrics: JobMetrics) -> None:
+        asked.append(metrics.is_watched())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(JobMetrics, "is_watched", lambda _: True)
+    monkeypatch.setattr(JobMetrics, "linger", interrupt)
+    write_manifest(Path(settings.manifest), [""])
+    said_at_last = said(settings).splitlines()[-1]
+    assert asked == [True]
+    assert said_at_last == "metrics stay for two more scrapes; Ctrl-C ends now"
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,55 @@ def test_a_committed_asset(bench: Bench) -> None:
     assert bench.lines() == ["[1/3] committed 'a red ball, number 0' in 1 min 10 s"]
 
 
+DESCRIBED = {
+    "losses": {"sds": -250.0, "entropy": 0.02},
+    "opacity": 0.25,
+    "mesh_status": "ok",
+    "mesh_faces": 1500,
+}
+
+
+def told(bench: Bench) -> dict[str, float]:
+    """How many assets were told of, by metric."""
+    return {
+        name.removeprefix("dreambatch_"): value
+        for name, value in bench.metrics.totals().items()
+        if value and name.startswith(("dreambatch_asset_", "dreambatch_meshes_"))
+        if "_count" in name or "_total" in name
+    }
+
+
+def test_what_an_asset_is_like(bench: Bench) -> None:
+    changes: list[dict[str, object]] = [
+        {},
+        {"opacity": 0.75, "mesh_status": "empty", "mesh_faces": 0},
+    ]
+    for number, change in enumerate(changes):
+        bench.ledger.ordered(attempt(number))
+        made = outcome(attempt(number), **{**DESCRIBED, **change})
+        bench.ledger.committed(attempt(number).task, made)
+    assert told(bench) == {
+        "asset_seconds_count": 2,
+        'asset_loss_count{loss="sds"}': 2,
+        'asset_loss_count{loss="entropy"}': 2,
+        "asset_opacity_count": 2,
+        "asset_mesh_faces_count": 1,
+        'meshes_total{status="ok"}': 1,
+        'meshes_total{status="empty"}': 1,
+    }
+    assert bench.count("asset_opacity_sum") == 1.0
+    assert bench.count("asset_mesh_faces_sum") == 1500
+
+
+def test_only_what_lies_in_the_store_is_described(bench: Bench) -> None:
+    """What another run had committed first is not what this attempt made."""
+    bench.ledger.ordered(attempt(0))
+    bench.ledger.committed(attempt(0).task, outcome(attempt(0), "duplicate", **DESCRIBED))
+    bench.ledger.ordered(attempt(1))
+    bench.ledger.committed(attempt(1).task, outcome(attempt(1)))
+    assert told(bench) == {"asset_seconds_count": 2}
+
+
 def test_what_was_resumed_is_said(bench: Bench) -> None:
     bench.ledger.ordered(attempt(0))
     bench.ledger.committed(attempt(0).task, outcome(attempt(0), num_resumed_steps=40))
@@ -166,6 +215,7 @@ def test_a_turn_of_the_loop_shows_where_everything_is(bench: Bench) -> None:
     actors = {s: bench.count(f'actors{{state="{s}"}}') for s in ("ready", "coming", "leaving")}
     assert actors == {"ready": 2, "coming": 3, "leaving": 1}
     assert bench.count("stuck_seconds") == 7.0
+    assert bench.count("steps_per_second") == 4.0
     assert bench.count("driver_loop_seconds_count") == 1
     (line,) = bench.lines()
     assert line.startswith("0/3 assets, 1 running (50 %)")
@@ -175,6 +225,23 @@ def test_a_turn_of_the_loop_shows_where_everything_is(bench: Bench) -> None:
     turned(bench, schedule)
     assert "running" not in bench.lines()[-1]
     assert bench.count("stuck_seconds") == 0.0
+    assert bench.count("steps_per_second") == 0.0
+
+
+def test_steps_of_all_actors_while_anything_runs(bench: Bench) -> None:
+    schedule = Schedule([sample_task(0)], num_tasks=3, num_slots=1)
+    schedule.join("a")
+    order = schedule.next()
+    assert order is not None
+    for actor, rate in (("a", 4.0), ("b", 1.5)):
+        bench.ledger.glimpsed(actor, Glance(steps_per_second=rate))
+    turned(bench, schedule)
+    assert bench.count("steps_per_second") == 5.5
+    schedule.settle("a", outcome(order[1]))
+    bench.now += LINE_SECONDS
+    turned(bench, schedule, is_last=True)
+    assert bench.count("steps_per_second") == 0.0
+    assert "steps/s" not in bench.lines()[-1]
 
 
 def test_what_looks_at_everything_is_shown_now_and_then_and_at_the_end(bench: Bench) -> None:

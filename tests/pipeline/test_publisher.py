@@ -54,6 +54,10 @@ def test_a_scene_becomes_one_row(tmp_path: Path) -> None:
     assert (row["seed"], row["seed_used"], row["attempts"]) == (TASK.prompt.seed, 77, 2)
     assert (row["device"], row["iterations"], row["gpu_seconds"]) == (engine.device, 5, 0.5)
     assert row["collection"] == "demo"
+    assert (published.mesh_status, published.mesh_faces) == ("ok", row["mesh_faces"])
+    assert published.mesh_faces > 0
+    # A sample's square fills a quarter of each of its pictures.
+    assert published.opacity == 0.25
 
 
 def test_the_second_attempt_finds_the_place_taken(tmp_path: Path) -> None:
@@ -102,7 +106,7 @@ def test_the_glb_is_told_what_it_is(tmp_path: Path) -> None:
 
     engine = Curious()
     published = Publisher(engine, open_store(str(tmp_path))).publish(ATTEMPT, finished())
-    assert published.mesh_status == "empty"
+    assert (published.mesh_status, published.mesh_faces) == ("empty", 0)
     assert engine.metadata["prompt"] == TASK.prompt.prompt
     assert engine.metadata["seed"] == "77"
     assert engine.metadata["asset_id"] == TASK.asset_id

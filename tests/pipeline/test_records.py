@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from engine.configs.losses import LossConfig
 from pipeline.records import Document, Failure, Outcome, RunSummary, new_attempt_id, new_run_id
 from tests.pipeline.sample_assets import sample_run, sample_task
 
@@ -50,6 +51,10 @@ def test_an_outcome_stays_small() -> None:
         error_kind="out_of_memory",
         message="x" * 300,
         stage_seconds={"optimise": 100.0, "export": 3.0, "commit": 0.1},
+        mesh_status="ok",
+        mesh_faces=20_000,
+        opacity=0.25,
+        losses=dict.fromkeys(("sds", *LossConfig.__dataclass_fields__), 0.5),
     )
     assert len(pickle.dumps(outcome)) < 1500
 

@@ -209,6 +209,42 @@ def test_stages_are_observed(start: Start) -> None:
     }
 
 
+def test_the_parts_of_every_step_are_passed_on_as_they_become_known(start: Start) -> None:
+    steps: list[float] = []
+    parts: list[tuple[str, float]] = []
+    worker, _ = start(
+        observe=lambda stage, seconds: steps.append(seconds) if stage == "step" else None,
+        observe_part=lambda part, seconds: parts.append((part, seconds)),
+    )
+    outcomes([worker.submit(attempt(0))])
+    # Those of the last step are asked for after the next one.
+    assert Counter(part for part, _ in parts) == dict.fromkeys(
+        ("unet", "field", "other"), NUM_STEPS - 1
+    )
+    for k, seconds in enumerate(steps[:-1]):
+        told = dict(parts[3 * k : 3 * k + 3])
+        assert told["unet"] == 6 * told["field"] == 6 * told["other"]
+        assert 0.02 <= sum(told.values()) <= seconds
+    outcomes([worker.submit(attempt(1))])
+    assert Counter(part for part, _ in parts)["unet"] == 2 * NUM_STEPS - 1
+
+
+def test_a_step_of_the_gang_is_a_step_of_each_of_its_scenes(start: Start) -> None:
+    worker, engine = start(FakeEngine(step_seconds=0.05))
+    earliest = time.monotonic()
+    worker.glance()
+    start_by = time.monotonic()
+    outcomes([worker.submit(attempt(k)) for k in range(2)])
+    end_after = time.monotonic()
+    rate = worker.glance().steps_per_second
+    latest = time.monotonic()
+    companies = [len(company) for company in engine.gangs[0].companies]
+    assert max(companies) == 2
+    assert sum(companies) == 2 * NUM_STEPS
+    assert 2 * NUM_STEPS / (latest - earliest) <= rate <= 2 * NUM_STEPS / (end_after - start_by)
+    assert worker.glance().steps_per_second == 0.0
+
+
 def test_a_glance(start: Start) -> None:
     worker, engine = start(FakeEngine(step_seconds=0.2))
     future = worker.submit(attempt(0))
