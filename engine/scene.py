@@ -6,6 +6,7 @@ import math
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -70,10 +71,18 @@ class Scene:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Scene":
-        """The scene that `to_bytes` stored, on the CPU."""
-        header_length = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + header_length])
-        described = json.loads(header["__metadata__"]["field"])
-        region = described.pop("region", "sphere")
-        config = Recipe.field_from_dict(described)
-        return cls(config, {n: p.float()[None] for n, p in load(data).items()}, region=region)
+        """The scene that `to_bytes` stored, on the CPU. ValueError for other bytes."""
+        try:
+            header_length = int.from_bytes(data[:8], "little")
+            header = json.loads(data[8 : 8 + header_length])
+            described = json.loads(header["__metadata__"]["field"])
+            region = described.pop("region", "sphere")
+            config = Recipe.field_from_dict(described)
+            parameters = {n: p.float()[None] for n, p in load(data).items()}
+        except (AttributeError, KeyError, TypeError, ValueError, SafetensorError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"expected a field as `Scene.to_bytes` stores it, got {len(data)} bytes of "
+                f"something else ({reason})"
+            ) from error
+        return cls(config, parameters, region=region)

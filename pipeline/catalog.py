@@ -10,6 +10,9 @@ held at a time, and a row group; the rows go into files of this machine first, f
 known when all have been seen. Two runs that end together both write a whole table; the later one
 may miss what was committed after its listing, and the next `write` adds it. An asset that cannot be
 read is left out, and named.
+
+Scores lie beside the assets (`scores.py`) and are joined anew each time, so that the columns
+`score_*` are what the newest evaluation of each label says; `is_best` follows them (`ranking.py`).
 """
 
 import bisect
@@ -27,6 +30,9 @@ from pipeline.asset_table import MESH, SCALARS, asset_schema, parquet_options, s
 from pipeline.assets import Shard
 from pipeline.damage import is_damage
 from pipeline.errors import InvalidStore
+from pipeline.ranking import COLUMN as BEST_COLUMN
+from pipeline.ranking import Ranking, Verdicts
+from pipeline.scores import PREFIX, Scores, score_tables
 from pipeline.store import Store
 
 NAME = "catalog/part-00000.parquet"
@@ -42,16 +48,31 @@ def collect(store: Store) -> pa.Table:
 
     Recipes may differ in their losses: an asset without one has null there.
     """
-    whole = _concatenated([_empty(store), *rows(store)])
+    whole = _concatenated([_empty(store), *ranked_rows(store)])
     return whole.select(_order(store, whole.column_names)).combine_chunks()
 
 
-def rows(store: Store) -> Iterator[pa.Table]:
-    """The same shard by shard, in order; one table may have columns that another has not."""
+def rows(store: Store, *, with_scores: bool = True) -> Iterator[pa.Table]:
+    """The same shard by shard, in order, but without `is_best`, which needs them all; one table may
+    have columns that another has not."""
+    scored = score_tables(store.objects) if with_scores else []
     with _old_rows(store) as old:
         for shard in store.shards():
             if shard.loose or len(shard.packed):
-                yield _shard_rows(store, shard, old.of_shard(shard.name))
+                table = _shard_rows(store, shard, old.of_shard(shard.name))
+                for scores in scored:
+                    table = scores.join(table)
+                yield table
+
+
+def ranked_rows(store: Store) -> Iterator[pa.Table]:
+    """As `rows`, with `is_best`: all rows go into files of this machine first."""
+    ranking = Ranking(Scores(store.objects).best_by())
+    with tempfile.TemporaryDirectory(prefix="dreambatch-") as directory:
+        pieces = list(_spooled(_ranked(rows(store), ranking), Path(directory)))
+        verdicts = ranking.verdicts()
+        for piece in pieces:
+            yield _with_best(pq.read_table(piece), verdicts)
 
 
 def write(store: Store) -> str:
@@ -63,15 +84,30 @@ def write(store: Store) -> str:
 
 def save(store: Store, path: Path) -> None:
     """The catalog as it is to be, as a new file of this machine; writes nothing to the dataset."""
+    ranking = Ranking(Scores(store.objects).best_by())
     with tempfile.TemporaryDirectory(prefix="dreambatch-") as directory:
-        pieces = list(_spooled(rows(store), Path(directory)))
+        pieces = list(_spooled(_ranked(rows(store), ranking), Path(directory)))
+        verdicts = ranking.verdicts()
         schemas = [_empty(store).schema, *(pq.read_schema(piece) for piece in pieces)]
         whole = pa.unify_schemas(schemas, promote_options="permissive")
         schema = pa.schema([whole.field(name) for name in _order(store, whole.names)])
         with pq.ParquetWriter(path, schema, **parquet_options(schema)) as writer:
             for piece in pieces:
                 table = _concatenated([schema.empty_table(), pq.read_table(piece)])
+                table = _with_best(table, verdicts)
                 writer.write_table(table.select(schema.names), row_group_size=len(table))
+
+
+def _ranked(tables: Iterable[pa.Table], ranking: Ranking) -> Iterator[pa.Table]:
+    """The tables, which the ranking is told of."""
+    for table in tables:
+        ranking.add(table)
+        yield table
+
+
+def _with_best(table: pa.Table, verdicts: Verdicts) -> pa.Table:
+    place = table.column_names.index(BEST_COLUMN)
+    return table.set_column(place, BEST_COLUMN, verdicts.column(table))
 
 
 def _spooled(tables: Iterable[pa.Table], directory: Path) -> Iterator[Path]:
@@ -99,24 +135,28 @@ def _shard_rows(store: Store, shard: Shard, known: pa.Table) -> pa.Table:
     names = known["asset_id"].to_pylist()
     kept = known.filter(pa.array([name in committed for name in names], pa.bool_()))
     new = sorted(committed.difference(names))
-    whole = _concatenated([kept, *_readable(store, new)]).sort_by("asset_id")
+    whole = _concatenated([kept, *readable(store, new, "left out of the catalog")])
+    whole = whole.sort_by("asset_id")
     files = [shard.file_of(name) for name in whole["asset_id"].to_pylist()]
     place = whole.column_names.index(FILE_COLUMN)
     return whole.set_column(place, FILE_COLUMN, pa.array(files, pa.string()))
 
 
-def _readable(store: Store, asset_ids: list[str]) -> Iterator[pa.Table]:
-    """The scalars of the assets that can be read; files that cannot are named once."""
+def readable(
+    store: Store, asset_ids: list[str], complaint: str, columns: list[str] | None = None
+) -> Iterator[pa.Table]:
+    """Some columns (None: the scalars) of the assets that can be read, one table each; files that
+    cannot are named once, behind the complaint."""
     remaining, named = asset_ids, set[str]()
     while remaining:
         num_read = 0
         try:
-            for table in store.read_assets(remaining):
+            for table in store.read_assets(remaining, columns):
                 yield table
                 num_read += 1
         except (InvalidStore, FileNotFoundError) as error:
             if str(error) not in named:
-                _LOG.warning("left out of the catalog: %s", error)
+                _LOG.warning("%s: %s", complaint, error)
             named.add(str(error))
             num_read += 1
         remaining = remaining[num_read:]
@@ -149,9 +189,15 @@ class _OldRows:
             batch = None
         if batch is not None and batch["asset_id"].null_count:
             batch = None
-        self._current = self._empty if batch is None else pa.Table.from_batches([batch])
+        self._current = self._empty if batch is None else _bare(pa.Table.from_batches([batch]))
         self._ids, self._position = self._current["asset_id"].to_pylist(), 0
         return batch is not None
+
+
+def _bare(table: pa.Table) -> pa.Table:
+    """Without what is worked out anew each time."""
+    names = [x for x in table.column_names if x.startswith(PREFIX) or x == BEST_COLUMN]
+    return table.drop_columns(names)
 
 
 @contextmanager
@@ -185,11 +231,13 @@ def _concatenated(tables: Iterable[pa.Table]) -> pa.Table:
 def _empty(store: Store) -> pa.Table:
     schema = asset_schema(store.carried_schema())
     schema = schema.append(pa.field(FILE_COLUMN, pa.string()))
+    schema = schema.append(pa.field(BEST_COLUMN, pa.bool_()))
     return schema.empty_table().select(scalar_names(schema))
 
 
 def _order(store: Store, names: list[str]) -> list[str]:
     """The dataset's own columns, losses and other later ones, then the carried columns."""
-    own, carried = [*SCALARS.names, FILE_COLUMN, *MESH.names], store.carried_schema().names
+    own = [*SCALARS.names, FILE_COLUMN, BEST_COLUMN, *MESH.names]
+    carried = store.carried_schema().names
     later = sorted(set(names) - {*own, *carried})
     return [*own, *later, *carried]

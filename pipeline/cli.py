@@ -11,6 +11,7 @@ import tyro
 from pipeline import exit_codes
 from pipeline.dashboards.request import Dashboards
 from pipeline.errors import RunError, UserError
+from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.kubernetes.values import Values
 from pipeline.plain_text import printable
 from pipeline.settings import RunSettings
@@ -45,6 +46,8 @@ class Validate:
     """Diffusion model. Default: the recipe's, if one is named."""
     limit: int | None = None
     """Look at no more than the first prompts of the manifest."""
+    seeds_per_prompt: int = 1
+    """Assets of each prompt that says nothing of `num_seeds`."""
     strict: bool = False
     """Fail at the first rejected row."""
 
@@ -202,6 +205,7 @@ Command = (
     | Annotated[Validate, tyro.conf.subcommand("validate")]
     | Annotated[Recipes, tyro.conf.subcommand("recipes")]
     | Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
+    | Annotated[EvaluateSettings, tyro.conf.subcommand("evaluate")]
     | Annotated[Compact, tyro.conf.subcommand("compact")]
     | Annotated[Gallery, tyro.conf.subcommand("gallery")]
     | Annotated[View, tyro.conf.subcommand("view")]
@@ -244,6 +248,8 @@ def main(
             return _validate(command)
         if isinstance(command, Benchmark):
             return _benchmark(command)
+        if isinstance(command, EvaluateSettings):
+            return _evaluate(command)
         if isinstance(command, Compact):
             return _compact(command)
         if isinstance(command, Gallery):
@@ -313,6 +319,7 @@ def _validate(command: Validate) -> int:
         recipe=command.recipe,
         guidance=command.guidance,
         limit=command.limit,
+        seeds_per_prompt=command.seeds_per_prompt,
         strict=command.strict,
     )
     print(printable(found))
@@ -347,6 +354,14 @@ def _benchmark(command: Benchmark) -> int:
     from pipeline import benchmark
 
     print(benchmark.measure(**asdict(command)))
+    return exit_codes.COMPLETE
+
+
+def _evaluate(settings: EvaluateSettings) -> int:
+    settings.check()
+    from pipeline.evaluation.evaluate import evaluate
+
+    evaluate(settings, lambda text: print(printable(text), flush=True))
     return exit_codes.COMPLETE
 
 

@@ -24,7 +24,8 @@ def draw(store: Store, *, max_assets: int = 64, page: int = 0) -> bytes:
 
     UserError where the page is empty.
     """
-    moments = [rows.select(["asset_id", "created_at"]) for rows in catalog.rows(store)]
+    found = catalog.rows(store, with_scores=False)
+    moments = [rows.select(["asset_id", "created_at"]) for rows in found]
     table = pa.concat_tables(moments) if moments else SCALARS.empty_table()
     table = table.sort_by([("created_at", "descending"), ("asset_id", "ascending")])
     newest = table["asset_id"].to_pylist()

@@ -82,6 +82,7 @@ def prepare(settings: RunSettings, *, has_gpus: Callable[[], bool]) -> Job:
         carried=carried,
         has_one_model=settings.guidance is not None,
         limit=settings.limit,
+        num_seeds=settings.seeds_per_prompt,
         strict=settings.strict,
         committed=committed,
         quarantined=quarantined,
@@ -109,6 +110,7 @@ def plan_rows(
     carried: pa.Schema,
     has_one_model: bool,
     limit: int | None,
+    num_seeds: int = 1,
     strict: bool,
     committed: Set[str] = frozenset(),
     quarantined: Set[str] = frozenset(),
@@ -118,7 +120,7 @@ def plan_rows(
     UserError as `manifest.read`, and at a rejected row if `strict`.
     """
     plan = make_plan(
-        _rows(url, limit=limit, strict=strict),
+        _rows(url, limit=limit, num_seeds=num_seeds, strict=strict),
         recipes={name: recipe.digest() for name, recipe in choice.recipes.items()},
         default_recipe=choice.default,
         carried=carried,
@@ -133,9 +135,11 @@ def plan_rows(
     return plan
 
 
-def _rows(url: str, *, limit: int | None, strict: bool) -> Iterator[Prompt | Rejection]:
+def _rows(
+    url: str, *, limit: int | None, num_seeds: int, strict: bool
+) -> Iterator[Prompt | Rejection]:
     """The manifest's rows, one by one. UserError at the first rejected one if `strict`."""
-    for row in manifest.read(url, limit=limit):
+    for row in manifest.read(url, limit=limit, num_seeds=num_seeds):
         if strict and isinstance(row, Rejection):
             raise _rejected(row)
         yield row

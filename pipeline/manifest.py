@@ -3,7 +3,7 @@
     prompt           text, required
     negative_prompt  text, default ""
     seed             0 to 2^63 - 1, default from the prompt's hash (31 bits, the same everywhere)
-    num_seeds        the row stands for seed, seed + 1, ...; default 1
+    num_seeds        the row stands for seed, seed + 1, ...; default the run's, or 1
     recipe           a recipe's name, default the run's
     prompt_id        text or a whole number, default 16 hex digits from the four that decide the row
 
@@ -28,26 +28,29 @@ from pipeline.errors import UserError
 from pipeline.first_rows import KEY_BYTES, FirstRows
 from pipeline.prompt_tables import KNOWN_COLUMNS, BadRow, PromptTable, Row, open_table
 from pipeline.records import Prompt, Rejection
+from pipeline.settings import MAX_NUM_SEEDS
 
 MAX_TEXT = 4096
 MAX_ID = 256
 MAX_SEED = 2**63 - 1
-MAX_NUM_SEEDS = 10_000
 _KEPT_TEXT = 200
 _QUOTE = json.JSONEncoder().encode
 
 
 def read(
-    url: str, *, limit: int | None = None, batch_rows: int = 1024
+    url: str, *, limit: int | None = None, num_seeds: int = 1, batch_rows: int = 1024
 ) -> Iterator[Prompt | Rejection]:
     """Yield the requests of a manifest in its order, and a Rejection for what cannot be made.
 
-    `limit` ends the reading after that many prompts. The first item raises UserError for a missing
+    `limit` ends the reading after that many prompts; `num_seeds` is for rows that say nothing of
+    it. The first item raises UserError for a missing
     file, a directory, an unknown suffix, an unreadable file, no `prompt` column, a carried column
     with a reserved name; a manifest without rows raises it at the end.
     """
     if limit is not None and limit < 1:
         raise UserError(f"the limit is {limit}: expected 1 or more prompts")
+    if not 1 <= num_seeds <= MAX_NUM_SEEDS:
+        raise UserError(f"{num_seeds} seeds a prompt: expected 1 to {MAX_NUM_SEEDS}")
     seen = _Seen()
     num_rows, num_prompts = 0, 0
     with open_table(url) as table:
@@ -55,7 +58,8 @@ def read(
         for batch in table.batches(batch_rows):
             faults = _faults(batch, carried)
             for index, values in enumerate(batch):
-                for item in _requests(num_rows + index, values, carried.names, faults.get(index)):
+                row = num_rows + index
+                for item in _requests(row, values, carried.names, faults.get(index), num_seeds):
                     item = seen.judge(item) if isinstance(item, Prompt) else item
                     yield item
                     num_prompts += isinstance(item, Prompt)
@@ -159,14 +163,15 @@ def _carried(url: str, table: PromptTable) -> pa.Schema:
 
 
 def _requests(
-    row: int, values: Row, carried: Sequence[str], fault: str | None
+    row: int, values: Row, carried: Sequence[str], fault: str | None, usual: int
 ) -> Iterator[Prompt | Rejection]:
-    """The prompts of one row, or its single rejection. `fault`: what is wrong with it already."""
+    """The prompts of one row, or its single rejection. `fault`: what is wrong with it already;
+    `usual`: how many seeds it stands for if it says nothing."""
     if isinstance(values, BadRow):
         yield _rejection(row, None, None, values.reason)
         return
     try:
-        first, num_seeds = _prompt(row, values, carried)
+        first, num_seeds = _prompt(row, values, carried, usual)
         if fault is not None:
             raise _RowError(fault)
     except _RowError as error:
@@ -179,7 +184,9 @@ def _requests(
         yield replace(first, seed=seed, prompt_id=f"{first.prompt_id}-{seed}")
 
 
-def _prompt(row: int, values: Mapping[str, Any], carried: Sequence[str]) -> tuple[Prompt, int]:
+def _prompt(
+    row: int, values: Mapping[str, Any], carried: Sequence[str], usual: int
+) -> tuple[Prompt, int]:
     """The row's first prompt and how many seeds it asks for. Raises _RowError."""
     text = _text(values, "prompt", MAX_TEXT)
     if not text:
@@ -189,7 +196,7 @@ def _prompt(row: int, values: Mapping[str, Any], carried: Sequence[str]) -> tupl
     seed = default_seed(text) if seed is None else seed
     recipe = _text(values, "recipe", MAX_ID) or None
     name = _id_text(values) or _request_hash(text, negative_prompt, seed, recipe).hex()[:16]
-    num_seeds = _integer(values, "num_seeds", 1, MAX_NUM_SEEDS) or 1
+    num_seeds = _integer(values, "num_seeds", 1, MAX_NUM_SEEDS) or usual
     if seed + num_seeds - 1 > MAX_SEED:
         raise _RowError(f"seed {seed} with num_seeds {num_seeds} passes {MAX_SEED}")
     prompt = Prompt(

@@ -1,4 +1,4 @@
-"""Where a diffusion model comes from: its name, and the directory in which this machine has it.
+"""Where a model comes from: its name, and the directory in which this machine has it.
 
     primitives                      comes with the package
     a directory                     is used where it lies
@@ -6,7 +6,8 @@
     gs://bucket/model               or any other fsspec URL, mirrored to a cache on this machine
 
 What a name may lead to is checked before anything is loaded: only safetensors, all files there and
-parts that fit together (`engine.guidance.files`). Every mistake is one line that says what to do.
+parts that fit together (`engine.guidance.files`; of a CLIP, which is found in the same way but has
+no name of its own, `engine.evaluation.clip_files`). Every mistake is one line that says what to do.
 The hub's own settings hold: HF_HUB_OFFLINE (nothing is asked of the network), HF_HOME, HF_TOKEN.
 """
 
@@ -16,7 +17,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from uuid import uuid4
 
 from fsspec.spec import AbstractFileSystem
 
+from engine.evaluation import clip_files
 from engine.guidance import files
 from pipeline import places
 from pipeline.errors import UserError
@@ -47,37 +49,65 @@ class Model:
     path: Path
 
 
-def find(guidance: str) -> Model:
+@dataclass(frozen=True, kw_only=True)
+class Sort:
+    """A sort of models: what messages call one, the files that are of use by patterns of their
+    names, and the check, which raises ValueError; a directory of it surely has the file `first`."""
+
+    noun: str
+    patterns: tuple[str, ...]
+    wanted: Callable[[str], bool]
+    check: Callable[[Path], None]
+    first: str
+
+
+DIFFUSION = Sort(
+    noun="guidance",
+    patterns=files.PATTERNS,
+    wanted=files.wanted,
+    check=files.check,
+    first="model_index.json",
+)
+CLIP = Sort(
+    noun="judge",
+    patterns=clip_files.PATTERNS,
+    wanted=clip_files.wanted,
+    check=clip_files.check,
+    first="config.json",
+)
+
+
+def find(name: str, sort: Sort = DIFFUSION) -> Model:
     """The model of that name, fetched if it is elsewhere. UserError in one line if it cannot be."""
-    if guidance == files.PRIMITIVES:
-        model = Model(name=guidance, path=files.resolve(guidance))
-    elif "://" in guidance:
-        model = Model(name=guidance, path=_mirrored(guidance))
-    elif (match := _HUB_ID.fullmatch(guidance)) and not Path(guidance).exists():
-        model = _from_hub(match["repo"], match["revision"])
+    if name == files.PRIMITIVES and sort is DIFFUSION:
+        model = Model(name=name, path=files.resolve(name))
+    elif "://" in name:
+        model = Model(name=name, path=_mirrored(name, sort))
+    elif (match := _HUB_ID.fullmatch(name)) and not Path(name).exists():
+        model = _from_hub(match["repo"], match["revision"], sort)
     else:
-        model = Model(name=str(Path(guidance).absolute()), path=Path(guidance))
-    _check(model.path)
+        model = Model(name=str(Path(name).absolute()), path=Path(name))
+    _check(model.path, sort)
     return model
 
 
-def _check(path: Path) -> None:
+def _check(path: Path, sort: Sort) -> None:
     try:
-        files.check(path)
+        sort.check(path)
     except ValueError as error:
         raise UserError(str(error)) from None
 
 
-def _from_hub(repo: str, revision: str | None) -> Model:
+def _from_hub(repo: str, revision: str | None, sort: Sort) -> Model:
     import huggingface_hub
     from huggingface_hub import errors
 
-    name = f"guidance {repo if revision is None else f'{repo}@{revision}'!r}"
+    name = f"{sort.noun} {repo if revision is None else f'{repo}@{revision}'!r}"
     page = f"https://huggingface.co/{repo}"
     elsewhere = "name a mirror of it, a directory or a URL with its files"
     try:
         found = huggingface_hub.snapshot_download(
-            repo, revision=revision, allow_patterns=list(files.PATTERNS)
+            repo, revision=revision, allow_patterns=list(sort.patterns)
         )
     except errors.GatedRepoError:
         raise UserError(
@@ -103,7 +133,7 @@ def _from_hub(repo: str, revision: str | None) -> Model:
     return Model(name=repo if commit is None else f"{repo}@{commit}", path=path)
 
 
-def _mirrored(url: str) -> Path:
+def _mirrored(url: str, sort: Sort) -> Path:
     """The directory of this machine's copy of what is at `url` now."""
     fs, root = places.connect(url)
     if places.is_local(fs):
@@ -113,28 +143,28 @@ def _mirrored(url: str) -> Path:
         found: Any = fs.find(root, detail=True)
     except Exception as error:
         if places.is_final(error):
-            raise UserError(f"guidance {url}: {places.reason(error)}") from error
+            raise UserError(f"{sort.noun} {url}: {places.reason(error)}") from error
         raise
     objects = {
         name: info
         for path, info in sorted(found.items())
-        if files.wanted(name := path.removeprefix(root).lstrip("/"))
+        if sort.wanted(name := path.removeprefix(root).lstrip("/"))
     }
     if not objects:
         raise UserError(
-            f"guidance {url}: nothing of a model is there; name the directory that "
-            "holds its model_index.json"
+            f"{sort.noun} {url}: nothing of a model is there; name the directory that "
+            f"holds its {sort.first}"
         )
     state = [[name, info.get("size"), _stamp(info)] for name, info in objects.items()]
     key = hashlib.sha256(json.dumps([url.rstrip("/"), state], default=str).encode()).hexdigest()
     path = _cache() / "models" / key[:32]
     with _locked(path.with_suffix(".lock")):
         if not path.is_dir():
-            _copy(fs, root, list(objects), path)
+            _copy(fs, root, list(objects), path, sort)
     return path
 
 
-def _copy(fs: AbstractFileSystem, root: str, names: list[str], path: Path) -> None:
+def _copy(fs: AbstractFileSystem, root: str, names: list[str], path: Path, sort: Sort) -> None:
     """All or nothing: the directory appears when it is complete."""
     partial = path.with_name(f"{path.name}-{uuid4().hex}.partial")
     try:
@@ -142,7 +172,7 @@ def _copy(fs: AbstractFileSystem, root: str, names: list[str], path: Path) -> No
             target = partial / name
             target.parent.mkdir(parents=True, exist_ok=True)
             fs.get_file(f"{root}/{name}", str(target))
-        _check(partial)
+        _check(partial, sort)
         os.replace(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

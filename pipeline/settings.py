@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from pipeline.errors import UserError
 
+MAX_NUM_SEEDS = 10_000
+"""Most assets that one row of a manifest may ask for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
@@ -25,6 +28,8 @@ class RunSettings:
     """GPUs to ask for, one actor each. Default: all there are, else the CPU."""
     limit: int | None = None
     """Make no more than the first prompts of the manifest."""
+    seeds_per_prompt: int = 1
+    """Assets of each prompt that says nothing of `num_seeds`: of its seed, seed + 1, ..."""
     strict: bool = False
     """Stop before anything is made if a row is rejected."""
     checkpoint_minutes: float = 10.0
@@ -43,6 +48,10 @@ class RunSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"--{name}: expected 1 or more, got {value}")
+        if not 1 <= self.seeds_per_prompt <= MAX_NUM_SEEDS:
+            raise UserError(
+                f"--seeds-per-prompt: expected 1 to {MAX_NUM_SEEDS}, got {self.seeds_per_prompt}"
+            )
         if not 0 <= self.checkpoint_minutes < float("inf"):
             raise UserError(
                 f"--checkpoint-minutes: expected 0 (none) or more, got {self.checkpoint_minutes}"

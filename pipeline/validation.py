@@ -12,7 +12,13 @@ _USUAL = "primitives"
 
 
 def check(
-    url: str, *, recipe: str | None, guidance: str | None, limit: int | None, strict: bool
+    url: str,
+    *,
+    recipe: str | None,
+    guidance: str | None,
+    limit: int | None,
+    seeds_per_prompt: int = 1,
+    strict: bool,
 ) -> str:
     """What is found, in lines; the rows are judged as `run` judges them in a new output, on a GPU
     if nothing names the recipe. UserError for everything that would keep `run` from starting."""
@@ -28,6 +34,7 @@ def check(
         carried=carried,
         has_one_model=guidance is not None,
         limit=limit,
+        num_seeds=seeds_per_prompt,
         strict=strict,
     )
     lines = [f"{url}: {len(plan.tasks)} prompts, {len(plan.rejections)} rejected"]

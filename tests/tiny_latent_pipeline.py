@@ -38,7 +38,7 @@ def write_tiny_latent_pipeline(
         steps_offset=1,
         prediction_type=prediction_type,
     )
-    tokenizer = _tokenizer(path.parent / f"{path.name}-vocabulary")
+    tokenizer = letters_tokenizer(path.parent / f"{path.name}-vocabulary")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         pipeline = StableDiffusionPipeline(
@@ -56,7 +56,7 @@ def write_tiny_latent_pipeline(
     return path
 
 
-def _tokenizer(folder: Path) -> CLIPTokenizer:
+def letters_tokenizer(folder: Path) -> CLIPTokenizer:
     """Every letter is a word, and nothing is merged but one pair."""
     letters = "abcdefghijklmnopqrstuvwxyz,"
     words = [*letters, *(f"{c}</w>" for c in letters), "re", "<|startoftext|>", "<|endoftext|>"]

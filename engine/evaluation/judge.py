@@ -18,9 +18,11 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from engine.evaluation.clip_files import digest_of
 from engine.evaluation.judge_networks import NUM_WORDS, DualEncoder, JudgeConfig
 
 WEIGHTS = Path(__file__).parent / "weights"
+PUBLISHED = ("j1", "j2")
 
 _CONFIG, _WEIGHTS = "config.json", "weights.safetensors"
 _CHUNK = 1024
@@ -52,6 +54,22 @@ def numbers(captions: Sequence[str], words: Sequence[str]) -> Int[Tensor, "C T"]
     return torch.tensor(padded, dtype=torch.long).reshape(len(rows), length)
 
 
+def directory(name: str | Path) -> Path:
+    """Where a judge lies: "j1", "j2" or a directory. Raises ValueError where there is none."""
+    path = WEIGHTS / name if isinstance(name, str) and name in PUBLISHED else Path(name)
+    if not (path / _CONFIG).is_file():
+        raise ValueError(
+            f"{path} holds no judge: {_CONFIG} is missing; expected 'j1', 'j2' or a directory "
+            "that `python -m engine.evaluation.train_judges` wrote"
+        )
+    return path
+
+
+def digest(name: str | Path) -> str:
+    """sha256 over the sizes, the words and the weights of a judge. ValueError as `directory`."""
+    return digest_of(directory(name), [_CONFIG, _WEIGHTS])
+
+
 class Judge:
     """A trained pair of encoders with the words it knows. It only measures: no gradients."""
 
@@ -71,12 +89,7 @@ class Judge:
 
         Raises ValueError where there is none, or one whose weights do not fit its sizes.
         """
-        path = WEIGHTS / name if isinstance(name, str) and name in ("j1", "j2") else Path(name)
-        if not (path / _CONFIG).is_file():
-            raise ValueError(
-                f"{path} holds no judge: {_CONFIG} is missing; expected 'j1', 'j2' or a directory "
-                "that `python -m engine.evaluation.train_judges` wrote"
-            )
+        path = directory(name)
         said = json.loads((path / _CONFIG).read_text())
         judge = cls.build(JudgeConfig(**said["sizes"]), said["words"], seed=0)
         weights = {k: v.float() for k, v in load_file(path / _WEIGHTS).items()}

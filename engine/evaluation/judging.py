@@ -36,7 +36,7 @@ def verdicts(
     by_colour = lexicon.scores(staged.colour)
     by_shape = lexicon.geometry_scores(staged.geometry)
     return [
-        _verdict(spec, by_colour[row], by_shape[row], benchmark)
+        verdict(spec, by_colour[row], by_shape[row], benchmark)
         if staged.is_there[row]
         else _failure(spec, benchmark)
         for row, spec in enumerate(specs)
@@ -48,15 +48,17 @@ def verdicts_of_pictures(
 ) -> list[Verdict]:
     """The same of coloured pictures that have no textureless twins."""
     scores = lexicon.scores(pictures)
-    return [_verdict(spec, row, None, None) for spec, row in zip(specs, scores, strict=True)]
+    return [verdict(spec, row, None, None) for spec, row in zip(specs, scores, strict=True)]
 
 
-def _verdict(
+def verdict(
     spec: Spec,
     by_colour: Float[Tensor, "C"],
     by_shape: Float[Tensor, "G"] | None,
     benchmark: Sequence[Spec] | None,
 ) -> Verdict:
+    """What the judge says of one subject, by the lexicon's scores of its coloured pictures and, if
+    there are any, of its textureless ones."""
     return Verdict(
         spec=spec,
         taken_for=accuracy.taken_for(by_colour),

@@ -6,7 +6,7 @@ score   of a caption for a subject: mean logit over its views, scale <mean pictu
 Axes: N subjects, V views, C captions, D features.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Protocol, runtime_checkable
 
@@ -35,7 +35,7 @@ class Encoder(Protocol):
         ...
 
     def embed_captions(self, captions: list[str]) -> Float[Tensor, "C D"]:
-        """Sentences of the world, with or without view words."""
+        """Sentences that it understands."""
         ...
 
 
@@ -63,29 +63,49 @@ class Lexicon:
 
     def scores(self, pictures: Float[Tensor, "N V 3 h w"]) -> Float[Tensor, "N C"]:
         """Scores of the captions of `specs()`, on the CPU."""
-        return self._scores(pictures, self._coloured)
+        return self.scores_of(self._seen(pictures))
 
     def geometry_scores(self, pictures: Float[Tensor, "N V 3 h w"]) -> Float[Tensor, "N C"]:
         """Scores of the colourless captions of `geometries()`, on the CPU."""
-        return self._scores(pictures, self._colourless)
+        return self.geometry_scores_of(self._seen(pictures))
 
-    @torch.no_grad()
+    def scores_of(self, seen: Float[Tensor, "N D"]) -> Float[Tensor, "N C"]:
+        """`scores` of subjects by the mean embeddings of their views."""
+        return self._scores(seen, self._coloured)
+
+    def geometry_scores_of(self, seen: Float[Tensor, "N D"]) -> Float[Tensor, "N C"]:
+        """`geometry_scores` of subjects by the mean embeddings of their views."""
+        return self._scores(seen, self._colourless)
+
     def look(self, pictures: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B D"]:
         """Embeddings of any number of pictures."""
-        some = [self.judge.embed_pictures(x) for x in pictures.split(_PICTURES_AT_ONCE)]
-        return torch.cat(some).float()
+        return look(self.judge, pictures)
 
-    @torch.no_grad()
     def read(self, captions: list[str]) -> Float[Tensor, "C D"]:
         """Embeddings of any number of captions."""
-        some = [
-            self.judge.embed_captions(captions[k : k + _CAPTIONS_AT_ONCE])
-            for k in range(0, len(captions), _CAPTIONS_AT_ONCE)
-        ]
-        return torch.cat(some).float()
+        return read(self.judge, captions)
+
+    def _seen(self, pictures: Float[Tensor, "N V 3 h w"]) -> Float[Tensor, "N D"]:
+        return self.look(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2]).mean(dim=1)
 
     def _scores(
-        self, pictures: Float[Tensor, "N V 3 h w"], captions: Float[Tensor, "C D"]
+        self, seen: Float[Tensor, "N D"], captions: Float[Tensor, "C D"]
     ) -> Float[Tensor, "N C"]:
-        seen = self.look(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2]).mean(dim=1)
-        return (self.judge.scale * seen @ captions.T).cpu()
+        return (self.judge.scale * seen.to(captions.device) @ captions.T).cpu()
+
+
+@torch.no_grad()
+def look(encoder: Encoder, pictures: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B D"]:
+    """Embeddings of any number of pictures."""
+    some = [encoder.embed_pictures(x) for x in pictures.split(_PICTURES_AT_ONCE)]
+    return torch.cat(some).float()
+
+
+@torch.no_grad()
+def read(encoder: Encoder, captions: Sequence[str]) -> Float[Tensor, "C D"]:
+    """Embeddings of any number of captions."""
+    some = [
+        encoder.embed_captions(list(captions[k : k + _CAPTIONS_AT_ONCE]))
+        for k in range(0, len(captions), _CAPTIONS_AT_ONCE)
+    ]
+    return torch.cat(some).float()

@@ -1,9 +1,10 @@
 """The stage: every subject seen by a judge in the same way, be it an asset or a true shape.
 
-Eight cameras at azimuths 0, 45, ... 315, elevation 30, radius 2.2, field of view 45 (degrees, scene
-units), 64 x 64 pixels, over one background. Colour pictures show albedo, without light. Geometry
-pictures are white and lit from the camera's own place: (ambient .3 + diffuse .7 cos) with cos
-between the normal and the ray backwards, which needs no depth. Pictures lie in [0, 1].
+Eight cameras at azimuths 0, 45, ... 315, elevation 30, over one background; for the embedded world
+at radius 2.2 with a field of view of 45 (degrees, scene units), 64 x 64 pixels. Colour pictures
+show albedo, without light. Geometry pictures are white and lit from the camera's own place:
+(ambient .3 + diffuse .7 cos) with cos between the normal and the ray backwards, which needs no
+depth. Pictures lie in [0, 1].
 
 Axes: N subjects, V views, K proportions.
 """
@@ -32,6 +33,19 @@ _SAMPLES = 128
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stage:
+    """How far away the cameras stand, and how large their pictures are."""
+
+    size: int = SIZE
+    radius: float = RADIUS
+    fov_deg: float = FOV_Y_DEG
+
+
+EMBEDDED = Stage()
+"""The stage of the embedded world."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Staged:
     """The pictures of N subjects."""
 
@@ -41,15 +55,15 @@ class Staged:
     """False where there was nothing to show: an asset that failed."""
 
 
-def cameras() -> Cameras:
+def cameras(stage: Stage = EMBEDDED) -> Cameras:
     """The eight cameras."""
     azimuth = torch.tensor(AZIMUTHS_DEG)
     return orbit(
         azimuth,
         torch.full_like(azimuth, ELEVATION_DEG),
-        torch.full_like(azimuth, RADIUS),
-        torch.full_like(azimuth, FOV_Y_DEG),
-        SIZE,
+        torch.full_like(azimuth, stage.radius),
+        torch.full_like(azimuth, stage.fov_deg),
+        stage.size,
     )
 
 
@@ -64,17 +78,17 @@ def _behind(device: torch.device) -> Float[Tensor, "3 1 1"]:
     return torch.tensor(BACKGROUND, device=device)[:, None, None]
 
 
-def show_scenes(scenes: Sequence[Subject | None]) -> Staged:
+def show_scenes(scenes: Sequence[Subject | None], stage: Stage = EMBEDDED) -> Staged:
     """The pictures of optimised scenes; None is a scene that came to nothing.
 
     Raises ValueError where a density is not finite.
     """
     device = next((scene.device for scene in scenes if scene is not None), torch.device("cpu"))
-    views, pixels = len(AZIMUTHS_DEG), (SIZE, SIZE)
+    views, pixels = len(AZIMUTHS_DEG), (stage.size, stage.size)
     pictures = _behind(device).expand(len(scenes), 2, views, 3, *pixels).contiguous()
     for row, scene in zip(pictures, scenes, strict=True):
         if scene is not None:
-            row.copy_(torch.stack(_show(scene)))
+            row.copy_(torch.stack(_show(scene, stage)))
     return Staged(
         colour=pictures[:, 0],
         geometry=pictures[:, 1],
@@ -82,12 +96,14 @@ def show_scenes(scenes: Sequence[Subject | None]) -> Staged:
     )
 
 
-def _show(scene: Subject) -> tuple[Float[Tensor, "V 3 h w"], Float[Tensor, "V 3 h w"]]:
+def _show(
+    scene: Subject, stage: Stage
+) -> tuple[Float[Tensor, "V 3 h w"], Float[Tensor, "V 3 h w"]]:
     """Colour and geometry pictures of one scene."""
     occupied = occupancy.occupied(lattice.sample(scene, _LATTICE_SIZE))
-    seen = march.render(scene, occupied, cameras(), _SAMPLES)
+    seen = march.render(scene, occupied, cameras(stage), _SAMPLES)
     alpha = seen.alpha[:, None]
-    _, directions = rays(cameras())
+    _, directions = rays(cameras(stage))
     towards = -directions.to(seen.normal)
     cosine = (seen.normal * towards).sum(-1).clamp_min(0.0)
     ambient, diffuse = SHADED

@@ -81,8 +81,8 @@ def newest_first(store: Store) -> Iterator[Rows]:
 
 
 def _mapped(store: Store, directory: Path, stack: ExitStack) -> Iterator[pa.Table]:
-    """The tables of `catalog.rows`, each in a file that is mapped."""
-    for number, table in enumerate(catalog.rows(store)):
+    """The tables of `catalog.ranked_rows`, each in a file that is mapped."""
+    for number, table in enumerate(catalog.ranked_rows(store)):
         path = str(directory / f"{number}.arrow")
         bare = table.replace_schema_metadata(None)
         with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, bare.schema) as writer:

@@ -99,3 +99,16 @@ def test_a_scene_shows_the_end_of_its_run_and_colours_within_bounds() -> None:
     torch.testing.assert_close(frozen.density(x), samples.sigma[0])
     assert float(samples.albedo.min()) < 0
     assert 0 <= float(frozen.albedo(x).min()) <= float(frozen.albedo(x).max()) <= 1
+
+
+@pytest.mark.parametrize("data", [b"", b"fieldfieldfield", save({"x": torch.zeros(1)}), bytes(99)])
+def test_bytes_of_something_else_are_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"expected a field as `Scene\.to_bytes` stores") as caught:
+        Scene.from_bytes(data)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cut_field_is_refused() -> None:
+    data = scene(CONFIGS[0])[0].to_bytes()
+    with pytest.raises(ValueError, match="something else"):
+        Scene.from_bytes(data[:-7])

@@ -1,4 +1,5 @@
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import catalog, compact
+from pipeline import catalog, compact, garbage
 from pipeline.asset_table import BLOBS, MESH, SCALARS, asset_table, to_parquet_bytes
+from pipeline.scores import Metric, Scores
 from pipeline.store import Store, asset_name
 from tests.pipeline.sample_assets import (
     CARRIED,
@@ -36,6 +38,7 @@ def test_the_catalog_is_the_scalars_of_all_assets(tmp_path: Path) -> None:
     assert list(frame.columns) == [
         *SCALARS.names,
         "asset_file",
+        "is_best",
         *MESH.names,
         "loss_opacity",
         "loss_sds",
@@ -52,7 +55,13 @@ def test_an_output_without_assets_has_an_empty_catalog(tmp_path: Path) -> None:
     catalog.write(store)
     frame = pd.read_parquet(tmp_path / "catalog")
     assert len(frame) == 0
-    assert list(frame.columns) == [*SCALARS.names, "asset_file", *MESH.names, "collection"]
+    assert list(frame.columns) == [
+        *SCALARS.names,
+        "asset_file",
+        "is_best",
+        *MESH.names,
+        "collection",
+    ]
 
 
 def test_only_new_assets_are_read_and_lost_ones_leave(
@@ -66,9 +75,9 @@ def test_only_new_assets_are_read_and_lost_ones_leave(
     read: list[str] = []
     read_assets = store.read_assets
 
-    def watched(names: list[str]):
+    def watched(names: list[str], columns: list[str] | None):
         read.extend(names)
-        return read_assets(names)
+        return read_assets(names, columns)
 
     monkeypatch.setattr(store, "read_assets", watched)
     table = catalog.collect(store)
@@ -185,3 +194,99 @@ def test_the_catalog_is_the_same_in_memory(tmp_path: Path, memory_url: str) -> N
         catalog.write(store)
         tables.append(catalog.collect(store))
     assert tables[0].equals(tables[1])
+
+
+def score(store: Store, label: str, values: dict[str, float], *captions: str) -> Metric:
+    """Publishes scores as an evaluation does."""
+    scores = Scores(store.objects)
+    metric = scores.claim(
+        Metric(
+            label=label,
+            kind="clip",
+            judge=label,
+            weights_digest=label,
+            protocol={},
+            captions=list(captions),
+        )
+    )
+    rows = {"asset_id": list(values), f"score_{label}_overall": list(values.values())}
+    scores.write(metric, pa.table(rows))
+    scores.publish(metric)
+    return metric
+
+
+def test_scores_are_joined_anew_each_time(tmp_path: Path) -> None:
+    store = filled(tmp_path, 4)
+    catalog.write(store)
+    before = pd.read_parquet(tmp_path / "catalog")
+    assert before["is_best"].tolist() == [True] * 4, "each is alone"
+    first, second, third, fourth = sorted(store.committed())
+    score(store, "x", {first: 0.25, third: 0.5})
+    score(store, "y", {fourth: -0.5})
+    for _ in range(2):  # the second time from a catalog that has the columns
+        catalog.write(store)
+        frame = pd.read_parquet(tmp_path / "catalog").set_index("asset_id")
+        assert frame["score_x_overall"].dropna().to_dict() == {first: 0.25, third: 0.5}
+        assert frame["score_y_overall"].dropna().to_dict() == {fourth: -0.5}
+        assert list(frame.columns)[-3:] == ["score_x_overall", "score_y_overall", "collection"]
+    score(store, "x", {second: 0.75}, "another pool")
+    catalog.write(store)
+    frame = pd.read_parquet(tmp_path / "catalog").set_index("asset_id")
+    assert frame["score_x_overall"].dropna().to_dict() == {second: 0.75}
+    pd.testing.assert_frame_equal(catalog.collect(store).to_pandas(), frame.reset_index())
+    (bare, *_) = catalog.rows(store, with_scores=False)
+    assert not [name for name in bare.column_names if name.startswith("score_")]
+
+
+def test_the_best_seed_follows_the_label_that_was_chosen(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    for k in range(3):
+        task = sample_task(k, prompt="a red ball" if k < 2 else "alone")
+        store.commit(task.asset_id, sample_bytes(task))
+    one, two, alone = (
+        sample_task(k, prompt="a red ball" if k < 2 else "alone").asset_id for k in range(3)
+    )
+    score(store, "x", {one: 0.25, two: 0.5})
+    score(store, "y", {one: 0.5, two: 0.25})
+    for label, expected in (
+        (None, {one: None, two: None, alone: True}),
+        ("x", {one: False, two: True, alone: True}),
+        ("y", {one: True, two: False, alone: True}),
+    ):
+        if label is not None:
+            Scores(store.objects).choose_best_by(label)
+        catalog.write(store)
+        table = pq.read_table(tmp_path / "catalog")
+        found = dict(zip(*table.select(["asset_id", "is_best"]).to_pydict().values(), strict=True))
+        assert found == expected
+        assert catalog.collect(store)["is_best"].to_pylist() == table["is_best"].to_pylist()
+        ranked = pa.concat_tables(catalog.ranked_rows(store))
+        assert ranked["is_best"].to_pylist() == table["is_best"].to_pylist()
+
+
+def test_a_catalog_from_before_there_were_scores_is_read(tmp_path: Path) -> None:
+    store = filled(tmp_path, 2)
+    catalog.write(store)
+    path = tmp_path / catalog.NAME
+    pq.write_table(pq.read_table(path).drop_columns(["is_best"]), path)
+    task = sample_task(7)
+    store.commit(task.asset_id, sample_bytes(task))
+    catalog.write(store)
+    assert pd.read_parquet(path)["is_best"].tolist() == [True] * 3
+
+
+def test_packing_and_collecting_leave_scores_alone(tmp_path: Path) -> None:
+    store = filled(tmp_path, 3)
+    first, *_ = sorted(store.committed())
+    score(store, "x", {first: 0.25})
+    before = {p: p.read_bytes() for p in (tmp_path / "scores").rglob("*") if p.is_file()}
+    compact.compact(store)
+    frame = pd.read_parquet(tmp_path / "catalog").set_index("asset_id")
+    assert frame["score_x_overall"].dropna().to_dict() == {first: 0.25}
+    year = 365 * 24 * 3600.0
+    done = garbage.collect(store, grace_seconds=0, is_dry=False, clock=lambda: time.time() + year)
+    assert done.counts["one-asset files"] == 3
+    catalog.write(store)
+    frame = pd.read_parquet(tmp_path / "catalog").set_index("asset_id")
+    assert frame["score_x_overall"].dropna().to_dict() == {first: 0.25}
+    assert before == {p: p.read_bytes() for p in (tmp_path / "scores").rglob("*") if p.is_file()}

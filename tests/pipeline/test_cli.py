@@ -54,6 +54,7 @@ def test_the_flags_are_these_and_no_others() -> None:
         "--slots",
         "--gpus",
         "--limit",
+        "--seeds-per-prompt",
         "--strict",
         "--checkpoint-minutes",
         "--hang-minutes",
@@ -67,7 +68,16 @@ def test_the_flags_are_these_and_no_others() -> None:
         "--recipe",
         "--guidance",
         "--limit",
+        "--seeds-per-prompt",
         "--strict",
+    ]
+    assert flags_of("evaluate") == [
+        "-h, --help",
+        "--output",
+        "--judge",
+        "--captions",
+        "--report",
+        "--metrics-port",
     ]
     assert flags_of("recipes") == ["-h, --help", "--json"]
     assert flags_of("benchmark") == [
@@ -115,6 +125,7 @@ def test_the_flags_are_these_and_no_others() -> None:
         "validate",
         "recipes",
         "benchmark",
+        "evaluate",
         "compact",
         "gallery",
         "view",

@@ -278,3 +278,12 @@ def test_other_columns_than_before_are_refused_before_ray_starts(
     with pytest.raises(UserError, match="'weight'"):
         prepare(here, has_gpus=never)
     assert sorted(path for path in tmp_path.rglob("*")) == before
+
+
+def test_seeds_per_prompt_are_planned_and_what_is_there_is_kept(here: RunSettings) -> None:
+    (one,) = prepare(but(here, limit=1), has_gpus=never).plan.tasks.asset_ids()
+    several = prepare(but(here, limit=3, seeds_per_prompt=3), has_gpus=never).plan
+    assert len(several.tasks) == 3
+    assert one in set(several.tasks.asset_ids()), "the first seed is what it was"
+    with pytest.raises(UserError, match="--seeds-per-prompt: expected 1 to 10000, got 0"):
+        prepare(but(here, seeds_per_prompt=0), has_gpus=never)

@@ -194,6 +194,19 @@ def test_the_default_seed_is_the_same_for_ever() -> None:
     assert 2**30 < max(seeds) < 2**31
 
 
+def test_the_run_says_how_many_seeds_a_row_has_that_says_nothing(tmp_path: Path) -> None:
+    columns = {"prompt": ["a", "b", "c"], "seed": [4, 9, 5], "num_seeds": [None, 1, 2]}
+    path = tmp_path / "m.parquet"
+    pd.DataFrame(columns).to_parquet(path)
+    found = [item for item in manifest.read(str(path), num_seeds=3) if isinstance(item, Prompt)]
+    seeds = [(item.prompt, item.seed) for item in found]
+    assert seeds == [("a", 4), ("a", 5), ("a", 6), ("b", 9), ("c", 5), ("c", 6)]
+    assert len({item.prompt_id for item in found}) == 6
+    for wrong in (0, 10_001):
+        with pytest.raises(UserError, match=f"{wrong} seeds a prompt: expected 1 to 10000"):
+            next(manifest.read(str(path), num_seeds=wrong))
+
+
 def test_num_seeds_expands_to_seeds_in_a_row(tmp_path: Path) -> None:
     columns = {"prompt": ["a", "b"], "prompt_id": ["x", "y"], "seed": [4, 9], "num_seeds": [3, 1]}
     prompts, rejections = split(parquet(tmp_path, columns))

@@ -183,3 +183,33 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     (path / "unet/config.json").write_text(json.dumps({"in_channels": 9, "out_channels": 4}))
     with pytest.raises(UserError, match="got 9 and 4; give a directory"):
         models.find(str(path))
+
+
+def test_a_clip_is_found_as_a_diffusion_model_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "config.json").write_text('{"model_type": "clip"}')
+    for name in ("tokenizer.json", "model.safetensors", "pytorch_model.bin"):
+        (source / name).write_bytes(b"{}")
+    assert models.find(str(source), models.CLIP).path == source
+    root = f"/bucket-{tmp_path.name}/clip"
+    for path in source.iterdir():
+        fsspec.filesystem("memory").pipe_file(f"{root}/{path.name}", path.read_bytes())
+    mirrored = models.find(f"memory:/{root}", models.CLIP).path
+    names = {path.name for path in mirrored.iterdir()}
+    assert names == {"config.json", "tokenizer.json", "model.safetensors"}
+    with pytest.raises(UserError, match=r"judge memory:.* its config\.json"):
+        models.find("memory://bucket/nothing", models.CLIP)
+
+    def download(*_: object, allow_patterns: list[str], **__: object) -> str:
+        assert "model.safetensors" in allow_patterns
+        assert "model_index.json" not in allow_patterns
+        raise errors.LocalEntryNotFoundError("offline")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    with pytest.raises(UserError, match=r"judge 'org/clip': not in the hub's cache"):
+        models.find("org/clip", models.CLIP)
+    with pytest.raises(UserError, match="no such directory"):
+        models.find("primitives", models.CLIP)

@@ -73,6 +73,16 @@ def test_the_eight_cameras_go_round() -> None:
     assert abs(float(centre[6]) - 31.5) < 2
 
 
+def test_a_stage_may_be_larger_and_further_away() -> None:
+    made = Solids(parts=(Ball(radius=0.5, colour=COLOURS["red"]),), peak=2000.0)
+    found = show_scenes([made], stage.Stage(size=40, radius=4.0, fov_deg=20.0))
+    assert found.colour.shape == found.geometry.shape == (1, 8, 3, 40, 40)
+    covered = (found.colour[0, 0] - behind()).abs().amax(dim=0) > 0.1
+    # A disc of radius tan(asin(.5 / 4)) at distance 1, where the picture is 2 tan(10 degrees) wide.
+    across = math.tan(math.asin(0.5 / 4.0)) / math.tan(math.radians(10.0))
+    assert float(covered.float().mean()) == pytest.approx(math.pi / 4 * across**2, rel=0.05)
+
+
 def test_what_came_to_nothing_is_background() -> None:
     made = Solids(parts=(Ball(radius=0.5, colour=COLOURS["red"]),))
     found = show_scenes([None, made])

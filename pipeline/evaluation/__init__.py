@@ -1,0 +1,1 @@
+"""`dreambatch evaluate`: judges look at the assets of a dataset, and what they say is kept."""
