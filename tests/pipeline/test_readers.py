@@ -59,7 +59,9 @@ def test_the_code_of_the_readme_runs(tmp_path: Path) -> None:
     catalog.write(store)
     blocks = snippets.python_blocks(README.read_text())
     assert len(blocks) >= 2
-    assert {"pandas", "pyarrow.dataset", "duckdb", "datasets"} <= {word for block in blocks for word in block.split()}
+    assert {"pandas", "pyarrow.dataset", "duckdb", "datasets"} <= {
+        word for block in blocks for word in block.split()
+    }
     last = max(k for k, block in enumerate(blocks) if "ds.dataset" in block)
     blocks[last] += 'print("count", assets.count_rows())'
     said = snippets.run(blocks, tmp_path, tmp_path / "cache")
