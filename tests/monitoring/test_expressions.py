@@ -46,7 +46,7 @@ def test_the_previews_ask_the_same() -> None:
     ours = expressions.queries(Answers(), {})
     for name, dashboard in expressions.dashboards().items():
         values = expressions.variables(dashboard, Answers(), {})
-        theirs = set(variables.expressions(dashboard, values))
+        theirs = set(variables.expressions(dict(dashboard), values))
         assert theirs == {(q.panel, q.expression) for q in ours if q.dashboard == name}
         assert len(theirs) >= 10
 
