@@ -112,7 +112,10 @@ class Engine(Protocol):
         text: bytes | None = None,
         checkpoint: bytes | None = None,
     ) -> Any: ...
-    def export(self, finished: Any, metadata: Mapping[str, str]) -> "Asset": ...
+    def export(self, finished: Any, metadata: Mapping[str, str]) -> "Asset":
+        """`metadata` is for the GLB, which also names the licence of the weights."""
+        ...
+
     def peak_memory_bytes(self) -> int: ...
 
 
@@ -187,6 +190,7 @@ class _TorchEngine:
     def __init__(self, spec: EngineSpec, path: Path) -> None:
         import torch
 
+        from engine.guidance import files
         from engine.guidance.loading import load_guidance
         from engine.recipe import Recipe
 
@@ -198,6 +202,7 @@ class _TorchEngine:
             with_texts=spec.has_text_encoder,
         )
         self._recipe = Recipe.from_dict(spec.recipe)
+        self._licence = files.licence(path)
         self.num_slots = spec.num_slots
         self.device = torch.cuda.get_device_name() if self._is_cuda else "cpu"
 
@@ -242,7 +247,8 @@ class _TorchEngine:
     def export(self, finished: Any, metadata: Mapping[str, str]) -> "Asset":
         from engine.export import export_asset
 
-        return export_asset(finished.scene, self._recipe.export, metadata=metadata)
+        described = {**metadata, "licence": self._licence}
+        return export_asset(finished.scene, self._recipe.export, metadata=described)
 
     def peak_memory_bytes(self) -> int:
         """Of the device since the actor began; on a CPU, of the process."""

@@ -2,28 +2,28 @@
 
 Marching cubes decides how the surface is connected; its vertices, each on a lattice edge between a
 sample inside and one outside, are then moved to where the scene's own density crosses the level.
-Linear interpolation would not find it: a density runs from 0 to 1000 within a cell. Triangles are
+Linear interpolation would not find it: a density runs from 0 to 1000 within a cell. What is left of
+the lattice's steps is smoothed, and the mesh is thinned out to a budget of faces. Triangles are
 counter-clockwise seen from outside. V vertices, F faces.
 """
 
 from dataclasses import dataclass
 
-import fast_simplification
 import numpy as np
-import skimage.measure
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.configs.export import ExportConfig
+from engine.export import elsewhere, skin
 from engine.export.lattice import Lattice
+from engine.export.measures import is_watertight
+from engine.export.smoothing import smoothed
 from engine.export.solid import find_level, without_cavities, without_islands
-from engine.export.subject import Subject, albedo_at, density_at
-from engine.volume import accumulate, composite
+from engine.export.subject import Subject, density_at
 
 _BISECTIONS = 6
-_SKIN_CELLS = 4.0
-_SKIN_SAMPLES = 16
+_HURRIES = (7, 5, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +51,9 @@ def build(scene: Subject, lattice: Lattice, config: ExportConfig) -> Mesh | None
     inside = without_cavities(without_islands(density > level))
     corners, faces = _marching_cubes(density, inside, level)
     vertices = _refine(scene, lattice, inside, corners, level)
+    vertices = smoothed(vertices, faces, config.smoothing)
     vertices, faces = _decimate(vertices, faces, config.max_faces)
-    colours = _skin_colours(scene, vertices, vertex_normals(vertices, faces), lattice.spacing)
+    colours = skin.colours(scene, vertices, vertex_normals(vertices, faces), lattice.spacing)
     return Mesh(vertices=vertices, faces=faces, colours=colours, level=level)
 
 
@@ -79,9 +80,7 @@ def _marching_cubes(
     values = np.where(
         inside, np.clip(density, 1.5 * level, 2.0 * level), np.clip(density, 0.0, 0.5 * level)
     )
-    vertices, faces, _, _ = skimage.measure.marching_cubes(
-        np.pad(values, 1), level, gradient_direction="ascent"
-    )
+    vertices, faces = elsewhere.call("marching_cubes", [np.pad(values, 1)], level=level)
     return vertices.astype(np.float64) - 1.0, faces.astype(np.int64)
 
 
@@ -122,32 +121,17 @@ def _world(
 def _decimate(
     vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], max_faces: int
 ) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
-    """Quadric edge collapse down to `max_faces` triangles."""
+    """Quadric edge collapse down to `max_faces` triangles.
+
+    A collapse may pinch the surface, so that four faces meet at an edge. It rarely does, and less
+    hurry mends that.
+    """
     if len(faces) <= max_faces:
         return vertices, faces
-    vertices, faces, *_ = fast_simplification.simplify(
-        vertices, faces.astype(np.int32), target_count=max_faces
-    )
-    return vertices, faces.astype(np.int64)
-
-
-def _skin_colours(
-    scene: Subject,
-    vertices: Float[np.ndarray, "V 3"],
-    normals: Float[np.ndarray, "V 3"],
-    spacing: float,
-) -> Float[np.ndarray, "V 3"]:
-    """Albedo as a ray sees it that enters at a vertex against the normal.
-
-    Composited over a skin of `_SKIN_CELLS` cells that starts one cell outside: at the surface
-    itself the views see through to what lies a little deeper. The last sample is made opaque.
-    """
-    delta = _SKIN_CELLS * spacing / _SKIN_SAMPLES
-    depth = (torch.arange(_SKIN_SAMPLES) + 0.5) * delta - spacing
-    start, inward = (torch.from_numpy(x).float() for x in (vertices, -normals))
-    x = start[:, None] + depth[:, None] * inward[:, None]
-    x = x.to(scene.device)
-    sigma = density_at(scene, x)
-    sigma[:, -1] = 1e6
-    weights = composite(sigma, torch.full_like(sigma, delta))
-    return accumulate(weights, albedo_at(scene, x)).cpu().numpy().astype(np.float64)
+    thinner = vertices, faces
+    for hurry in _HURRIES:
+        x, f = elsewhere.call("simplify", [vertices, faces], max_faces=max_faces, hurry=hurry)
+        thinner = x, f.astype(np.int64)
+        if is_watertight(thinner[1]):
+            break
+    return thinner

@@ -39,6 +39,6 @@ def turntable(scene: Subject, occupancy: Occupancy, config: ExportConfig) -> byt
 
 def thumb(scene: Subject, occupancy: Occupancy, config: ExportConfig) -> bytes:
     """PNG on white, three quarters from the front, as large as a view."""
-    camera = cameras_at([_THUMB_AZIMUTH_DEG], _THUMB_ELEVATION_DEG, config.view_size, config)
+    camera = cameras_at([_THUMB_AZIMUTH_DEG], [_THUMB_ELEVATION_DEG], config.view_size, config)
     picture = render(scene, occupancy, camera, config.view_samples, with_normals=False)
     return png(on_white(picture.albedo[0], picture.alpha[0]))

@@ -1,7 +1,9 @@
-"""The posed views of an asset: a ring of cameras around the object.
+"""The posed views of an asset: cameras at one radius around the object, looking at the origin.
 
-Camera k stands at azimuth k 360 / num_views (0 is the front, counter-clockwise from above), all at
-one elevation and radius, looking at the origin. Nothing is random.
+On a ring, camera k of n stands at azimuth k 360 / n (0 is the front, counter-clockwise from above),
+all at one elevation. On the sphere they lie on a Fibonacci lattice: heights in equal steps from top
+to bottom, each a golden section of the circle further round; so each has the same part of the
+sphere to itself. Nothing is random.
 """
 
 import math
@@ -17,25 +19,38 @@ from engine.export.march import Rendering, render
 from engine.export.occupancy import Occupancy, occupied
 from engine.export.subject import Subject
 
+_GOLDEN_DEG = 180.0 * (3.0 - math.sqrt(5.0))
+_PIXELS_AT_ONCE = 2**20
+
 
 def ring(num: int, size: int, config: ExportConfig) -> Cameras:
-    """`num` cameras with pictures of `size` pixels at azimuth k 360 / num.
-
-    In double precision, so that the poses written beside the pictures are exact.
-    """
+    """`num` cameras with pictures of `size` pixels at azimuth k 360 / num."""
     return cameras_at(
-        [k * 360.0 / num for k in range(num)], config.view_elevation_deg, size, config
+        [k * 360.0 / num for k in range(num)], [config.view_elevation_deg] * num, size, config
     )
 
 
+def places(config: ExportConfig) -> tuple[list[float], list[float]]:
+    """Azimuths in [0, 360) and elevations of the views, in degrees."""
+    num = config.num_views
+    if config.cameras == "ring":
+        return [k * 360.0 / num for k in range(num)], [config.view_elevation_deg] * num
+    heights = [1.0 - (2.0 * k + 1.0) / num for k in range(num)]
+    azimuths = [k * _GOLDEN_DEG % 360.0 for k in range(num)]
+    return azimuths, [math.degrees(math.asin(height)) for height in heights]
+
+
 def cameras_at(
-    azimuths_deg: list[float], elevation_deg: float, size: int, config: ExportConfig
+    azimuths_deg: list[float], elevations_deg: list[float], size: int, config: ExportConfig
 ) -> Cameras:
-    """Cameras at some azimuths with the radius and the field of view of the config."""
+    """Cameras at some places with the radius and the field of view of the config.
+
+    In double precision, so that the poses written beside the pictures are exact.
+    """
     azimuth = torch.tensor(azimuths_deg, dtype=torch.float64)
     return orbit(
         azimuth,
-        torch.full_like(azimuth, elevation_deg),
+        torch.tensor(elevations_deg, dtype=torch.float64),
         torch.full_like(azimuth, config.view_radius),
         torch.full_like(azimuth, config.view_fov_deg),
         size,
@@ -51,18 +66,34 @@ def render_views(
     """
     if occupancy is None:
         occupancy = occupied(sample(scene, config.grid_size))
-    cameras = ring(config.num_views, config.view_size, config)
-    pictures = render(scene, occupancy, cameras, config.view_samples)
+    azimuths, elevations = places(config)
     scale = depth_scale(config.view_radius + math.sqrt(3.0) * scene.bound)
-    return [_view(k, cameras, pictures, scale, config) for k in range(config.num_views)]
+    # A few at a time: the rays of 150 pictures would fill gigabytes.
+    at_once = max(1, _PIXELS_AT_ONCE // config.view_size**2)
+    found = []
+    for first in range(0, config.num_views, at_once):
+        some = slice(first, first + at_once)
+        cameras = cameras_at(azimuths[some], elevations[some], config.view_size, config)
+        pictures = render(scene, occupancy, cameras, config.view_samples)
+        for k, place in enumerate(zip(azimuths[some], elevations[some], strict=True)):
+            name = f"view_{first + k:0{max(2, len(str(config.num_views - 1)))}d}"
+            found.append(_view(name, k, place, cameras, pictures, scale, config))
+    return found
 
 
 def _view(
-    k: int, cameras: Cameras, pictures: Rendering, scale: float, config: ExportConfig
+    name: str,
+    k: int,
+    place: tuple[float, float],
+    cameras: Cameras,
+    pictures: Rendering,
+    scale: float,
+    config: ExportConfig,
 ) -> View:
+    """The record of the k-th of some cameras and pictures."""
     focal = float(cameras.focal[k])
     return View(
-        name=f"view_{k:02d}",
+        name=name,
         image=rgba_png(pictures.albedo[k], pictures.alpha[k]),
         depth=depth_png(pictures.depth[k], scale),
         # A normal is given where a depth is: haze around a surface has neither.
@@ -75,7 +106,7 @@ def _view(
         w=cameras.size,
         h=cameras.size,
         depth_scale=scale,
-        azimuth_deg=k * 360.0 / config.num_views,
-        elevation_deg=config.view_elevation_deg,
+        azimuth_deg=place[0],
+        elevation_deg=place[1],
         radius=config.view_radius,
     )

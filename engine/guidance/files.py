@@ -10,6 +10,7 @@ Free of torch, so that a mistake is reported before anything is loaded.
 
 import hashlib
 import json
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -41,8 +42,10 @@ _CONFIGS = (
     "tokenizer/tokenizer_config.json",
     "scheduler/scheduler_config.json",
 )
+_CARD = "README.md"
 PATTERNS = (
     "model_index.json",
+    _CARD,
     "tokenizer/*.json",
     "tokenizer/*.txt",
     "tokenizer/*.model",
@@ -53,7 +56,10 @@ PATTERNS = (
     *(f"{folder}/{stem}-*-of-*.safetensors" for folder, stem in _WEIGHTS.items()),
 )
 """Names of the files of a model's repository that are of use; others hold the same weights in
-another format or precision, or parts that nobody asks."""
+another format or precision, or parts that nobody asks. The card tells the licence."""
+
+_CARD_HEAD = re.compile(r"---\n(.*?\n)---\n", re.DOTALL)
+_CARD_LINE = re.compile(r"^(license|license_name): *['\"]?([^'\"\n]+?)['\"]? *$", re.MULTILINE)
 
 _VOCABULARIES = (("tokenizer.json",), ("spiece.model",), ("vocab.json", "merges.txt"))
 _TEXT_ENCODERS = ("t5", "clip_text_model", None)
@@ -124,6 +130,18 @@ def digest(path: Path) -> str:
         with (path / name).open("rb") as file:
             total.update(f"{name}\0".encode() + hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
+
+
+def licence(path: Path) -> str:
+    """What the model's card says of its licence, by the hub's names; `unknown` if it says nothing.
+
+    A licence that the hub has no short name for (`other`) has one of its own in the card.
+    """
+    card = path / _CARD
+    head = _CARD_HEAD.match(card.read_text(errors="replace")) if card.is_file() else None
+    said = dict(_CARD_LINE.findall(head[1])) if head else {}
+    name = said.get("license", "unknown")
+    return said.get("license_name", name) if name == "other" else name
 
 
 def wanted(name: str) -> bool:

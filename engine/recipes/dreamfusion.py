@@ -55,6 +55,7 @@ _EXPORT = ExportConfig(  # ours
     view_samples=256,
     grid_size=192,
     max_faces=50_000,  # stable-dreamfusion's
+    texture_size=2048,
     turntable_size=256,
 )
 

@@ -24,7 +24,7 @@ def primitives() -> Recipe:
         distillation=DistillationConfig(scale=20.0, t_max=(0.98, 0.12)),
         losses=LossConfig(entropy=(0.0, 40.0), opacity=20.0, total_variation=1.0),
         optimiser=OptimiserConfig(lr=(0.02, 0.004)),
-        export=ExportConfig(density_level=5.0),
+        export=ExportConfig(density_level=5.0, max_faces=5000, texture_size=256),
     )
 
 
@@ -42,7 +42,7 @@ def primitives_cpu() -> Recipe:
         distillation=DistillationConfig(scale=20.0, t_max=(0.98, 0.2)),
         losses=LossConfig(entropy=(0.0, 40.0), total_variation=4.0),
         optimiser=OptimiserConfig(lr=(0.03, 0.01)),
-        export=ExportConfig(density_level=5.0),
+        export=ExportConfig(density_level=5.0, max_faces=5000, texture_size=256),
     )
 
 
@@ -64,6 +64,8 @@ def smoke() -> Recipe:
             view_samples=32,
             grid_size=24,
             density_level=2.0,
+            max_faces=1000,
+            texture_size=64,
             turntable_frames=4,
             turntable_size=32,
         ),

@@ -115,6 +115,7 @@ def threestudio_if() -> Recipe:
             grid_size=256,
             density_level=25.0,
             max_faces=50_000,
+            texture_size=2048,
             turntable_size=256,
         ),
     )

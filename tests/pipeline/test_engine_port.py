@@ -1,13 +1,17 @@
 """The real engine behind the port, with random weights of the real shape."""
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from engine import recipes
+from engine import fields, recipes
+from engine.export.glb_reader import read
 from engine.gang import FinishedScene, SceneRequest
 from engine.guidance import files
+from engine.scene import Scene
 from pipeline.engine_port import EngineSpec, Gang, load_engine
 
 
@@ -37,6 +41,20 @@ def test_a_prompt_becomes_an_asset(tiny_weights: Path) -> None:
     asset = engine.export(finished[0], {"prompt": "a red ball"})
     assert len(asset.views) == recipes.get("smoke").export.num_views
     assert engine.peak_memory_bytes() > 10_000_000
+
+
+def test_the_glb_says_which_prompt_and_which_licence(tiny_weights: Path, tmp_path: Path) -> None:
+    """A scene as it starts, which has a mesh for certain; the licence is the model card's."""
+    weights = tmp_path / "weights"
+    shutil.copytree(tiny_weights, weights)
+    (weights / "README.md").write_text("---\nlicense: cc0-1.0\n---\n")
+    engine = load_engine(spec(weights))
+    config = recipes.get("smoke").field
+    scene = Scene(config, fields.build(config).initial(torch.tensor([0])))
+    finished = SimpleNamespace(scene=scene)
+    asset = engine.export(finished, {"prompt": "a red ball"})
+    assert asset.mesh_glb is not None
+    assert read(asset.mesh_glb).metadata == {"prompt": "a red ball", "licence": "cc0-1.0"}
 
 
 def test_other_weights_than_planned_are_refused(tiny_weights: Path) -> None:

@@ -1,5 +1,6 @@
 """The whole of `engine.export`."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -14,7 +15,13 @@ from engine.scene import Scene
 from .subjects import decode, figure, nothing
 
 CONFIG = ExportConfig(
-    num_views=4, view_size=32, grid_size=40, view_samples=96, turntable_frames=3, turntable_size=16
+    num_views=4,
+    view_size=32,
+    grid_size=40,
+    view_samples=96,
+    texture_size=128,
+    turntable_frames=3,
+    turntable_size=16,
 )
 
 
@@ -35,6 +42,18 @@ def test_an_asset_has_everything():
 def test_the_same_scene_gives_the_same_bytes():
     first, second = (export_asset(figure(), CONFIG, metadata={}) for _ in range(2))
     assert first == second
+
+
+def test_a_texture_size_of_zero_leaves_colours_at_the_vertices():
+    textured = export_asset(figure(), CONFIG, metadata={})
+    plain = export_asset(figure(), dataclasses.replace(CONFIG, texture_size=0), metadata={})
+    assert textured.mesh_glb is not None
+    assert plain.mesh_glb is not None
+    assert b"TEXCOORD_0" in textured.mesh_glb
+    assert b"COLOR_0" not in textured.mesh_glb
+    assert b"COLOR_0" in plain.mesh_glb
+    assert b"TEXCOORD_0" not in plain.mesh_glb
+    assert textured.mesh == plain.mesh
 
 
 def test_an_empty_scene_is_a_status():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from engine.configs.export import ExportConfig
-from engine.export import lattice, views
+from engine.export import lattice, march, views
 from engine.export.asset import View
 from engine.export.occupancy import occupied
 
@@ -155,6 +155,49 @@ def test_a_given_occupancy_changes_nothing_and_is_used():
     num_given, scene.num_densities = scene.num_densities, 0
     assert given == views.render_views(scene, CONFIG)
     assert scene.num_densities == num_given + CONFIG.grid_size**3
+
+
+def _positions(found: list[View]) -> np.ndarray:
+    return np.stack([np.array(view.c2w).reshape(4, 4)[:3, 3] for view in found])
+
+
+@pytest.mark.parametrize("num", [24, 101, 150])
+def test_cameras_on_the_sphere_are_even_and_look_at_the_origin(num: int):
+    """Each camera's nearest neighbour is about as far as in a honeycomb of equal areas."""
+    config = ExportConfig(cameras="sphere", num_views=num, view_size=8, grid_size=8)
+    found = views.render_views(nothing(), config)
+    assert len(found) == len({view.name for view in found}) == num
+    assert [view.name for view in found] == sorted(view.name for view in found)
+    unit = _positions(found) / 2.4
+    np.testing.assert_allclose(np.linalg.norm(unit, axis=-1), 1.0, atol=1e-12)
+    away = np.linalg.norm(unit[:, None] - unit[None], axis=-1) + 9.0 * np.eye(num)
+    honeycomb = math.sqrt(8.0 * math.pi / (math.sqrt(3.0) * num))
+    assert away.min() > 0.75 * honeycomb
+    assert away.min(axis=0).max() < 1.1 * honeycomb
+    assert np.abs(unit.mean(axis=0)).max() < 0.02
+    for view, place in zip(found, unit, strict=True):
+        c2w = np.array(view.c2w).reshape(4, 4)
+        np.testing.assert_allclose(c2w[:3, 2], place, atol=1e-12)
+        np.testing.assert_allclose(c2w[:3, :3] @ c2w[:3, :3].T, np.eye(3), atol=1e-12)
+        azimuth, elevation = np.deg2rad(view.azimuth_deg), np.deg2rad(view.elevation_deg)
+        expected = [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation)]
+        np.testing.assert_allclose(place, [*expected, np.sin(elevation)], atol=1e-12)
+        assert 0.0 <= view.azimuth_deg < 360.0
+
+
+def test_a_part_of_the_cameras_at_a_time_changes_nothing(monkeypatch: pytest.MonkeyPatch):
+    config = ExportConfig(cameras="sphere", num_views=5, view_size=16, grid_size=32)
+    whole = views.render_views(figure(), config)
+    monkeypatch.setattr(views, "_PIXELS_AT_ONCE", 2 * 16 * 16)
+    calls: list[int] = []
+
+    def counting(scene, occupancy, cameras, num_samples):
+        calls.append(len(cameras.focal))
+        return march.render(scene, occupancy, cameras, num_samples)
+
+    monkeypatch.setattr(views, "render", counting)
+    assert views.render_views(figure(), config) == whole
+    assert calls == [2, 2, 1]
 
 
 def test_an_empty_scene_has_transparent_views():

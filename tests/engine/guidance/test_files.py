@@ -253,9 +253,38 @@ def test_a_u_net_that_wants_more_than_a_text_is_refused(latent_model: Path) -> N
         ("text_encoder/pytorch_model.bin", False),
         ("safety_checker/model.safetensors", False),
         ("v1-5-pruned.safetensors", False),
-        ("README.md", False),
+        ("README.md", True),
+        ("docs/README.md", False),
         ("unet/more/config.json", False),
     ],
 )
 def test_what_a_repository_holds_besides_is_left_out(name: str, expected: bool) -> None:
     assert files.wanted(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("card", "expected"),
+    [
+        (None, "unknown"),
+        ("", "unknown"),
+        ("# A model\n\nlicense: mit\n", "unknown"),
+        ("---\ntags: [a]\n---\nlicense: mit\n", "unknown"),
+        ("---\nlicense: openrail++\ntags:\n- text-to-image\n---\n# A model\n", "openrail++"),
+        ('---\nlicense: "apache-2.0"  \n---\n', "apache-2.0"),
+        (
+            "---\nlicense: other\nlicense_name: deepfloyd-if-license\n---\n",
+            "deepfloyd-if-license",
+        ),
+        ("---\nlicense: other\n---\n", "other"),
+        ("---\nlicense: mit\nlicense_name: ignored\n---\n", "mit"),
+        ("---\nlicense: mit\n", "unknown"),
+    ],
+)
+def test_the_card_tells_the_licence(tmp_path: Path, card: str | None, expected: str) -> None:
+    if card is not None:
+        (tmp_path / "README.md").write_text(card)
+    assert files.licence(tmp_path) == expected
+
+
+def test_the_packaged_model_has_its_licence() -> None:
+    assert files.licence(files.resolve("primitives")) == "apache-2.0"
