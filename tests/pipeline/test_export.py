@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import compact, export
+from pipeline import catalog, compact, export
 from pipeline.asset_names import asset_name
 from pipeline.cli import main
 from pipeline.store import Store
@@ -202,6 +202,7 @@ def test_what_is_damaged_is_named_and_the_rest_written(
 @pytest.mark.parametrize("partition_by", [None, "collection"])
 def test_packed_assets_are_like_loose_ones(output: Path, partition_by: str | None) -> None:
     store = Store.open(str(output), create=False)
+    catalog.write(store)
     for to in ("loose", "packed"):
         request = export.Request(directory=str(output.parent / to), is_all=True)
         done = export.export(str(output), request, say=print)

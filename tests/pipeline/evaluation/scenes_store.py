@@ -3,6 +3,8 @@
 import dataclasses
 from pathlib import Path
 
+import pyarrow as pa
+
 from engine.scene import Scene
 from pipeline.asset_table import asset_table, to_parquet_bytes
 from pipeline.records import Task
@@ -24,8 +26,11 @@ def commit(store: Store, number: int, prompt: str, scene: Scene | bytes | None) 
     """An asset with that seed whose field is the scene."""
     task = sample_task(number, prompt=prompt)
     field = scene.to_bytes() if isinstance(scene, Scene) else scene
-    asset = dataclasses.replace(ASSET, field=field)  # pyright: ignore[reportArgumentType]
+    asset = dataclasses.replace(ASSET, field=field or b"")
     table = asset_table(task, asset, sample_provenance(), CARRIED)
+    if field is None:
+        column = table.schema.get_field_index("field")
+        table = table.set_column(column, table.schema.field(column), pa.array([None], pa.binary()))
     assert store.commit(task.asset_id, to_parquet_bytes(table)) == "committed"
     return task
 
