@@ -42,9 +42,9 @@ _REQUEST = ("prompt_id", "prompt", "negative_prompt", "seed")
 _CAMERA = ("fl_x", "fl_y", "cx", "cy", "w", "h")
 _STATISTICS = ("mesh_status", "is_best", *MESH.names)
 _LATER = ("loss_", "score_", "mesh_", "bbox_")
-_DAMAGE = (
+DAMAGE = (
     *(KeyError, IndexError, TypeError, ValueError, OSError, OverflowError),
-    *(SyntaxError, struct.error, Image.DecompressionBombError),
+    *(SyntaxError, ZeroDivisionError, struct.error, Image.DecompressionBombError),
 )
 """What rows of other shapes raise, and Pillow for pictures that are none."""
 
@@ -81,7 +81,7 @@ def files(asset: Mapping[str, Any], names: Names) -> Iterator[tuple[str, bytes]]
             yield names.mesh, asset["mesh_glb"]
         yield names.turntable, asset["turntable"]["bytes"]
         yield names.thumb, asset["thumb"]["bytes"]
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DamagedAsset(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
 
 

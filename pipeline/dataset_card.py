@@ -30,6 +30,8 @@ _PROMPT_LETTERS = 200
 _BAR = 24
 _SIZES = ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"))
 _OBEYED = re.compile(r"([\\`*_{}\[\]()#+!|~$:@-])")
+_DOTTED = re.compile(r"(\bwww|^\d+)\.", re.IGNORECASE)
+"""What becomes a link without being asked, and the first line of a list."""
 
 
 def write(store: Store, *, licence: str | None = None) -> str:
@@ -120,7 +122,7 @@ def _table(left: str, right: str, rows: Mapping[str, str]) -> str:
 
 
 def _histogram(name: str, histogram: Histogram) -> str:
-    head = f"`{name}`, mean {histogram.mean:.4g}"
+    head = f"{_text(name)}, mean {histogram.mean:.4g}"
     if histogram.num_missing:
         head += f", missing {histogram.num_missing:,}"
     most = max(histogram.counts)
@@ -140,7 +142,8 @@ def _text(text: str) -> str:
     """A text on one line, as itself: no markup of Markdown or HTML, no long one whole."""
     line = " ".join(printable(text).split())
     short = line if len(line) <= _PROMPT_LETTERS else line[: _PROMPT_LETTERS - 3] + "..."
-    return _OBEYED.sub(r"\\\1", html.escape(short, quote=False))
+    escaped = _OBEYED.sub(r"\\\1", html.escape(short, quote=False))
+    return _DOTTED.sub(r"\1\\.", escaped)
 
 
 def _reading(files: Files) -> str:

@@ -125,10 +125,14 @@ def _carry_out(
         lease = Lease.acquire(job.store.objects, holder=run_id, share=job.settings.share)
     except LeaseHeld as held:
         raise RunError(str(held)) from None
-    try:
-        return _make(job, cluster, factories, stream, interruption, run_id)
-    finally:
-        lease.release()
+    with closing(JobMetrics()) as metrics:
+        try:
+            code = _make(job, cluster, factories, stream, interruption, run_id, metrics)
+        finally:
+            lease.release()
+        if code != interruption.exit_code:
+            _linger(metrics, stream)
+        return code
 
 
 def _make(
@@ -138,6 +142,7 @@ def _make(
     stream: TextIO,
     interruption: Interruption,
     run_id: str,
+    metrics: JobMetrics,
 ) -> int:
     """Writes what the run sets out to do, does it, writes what came of it."""
     began, num_actors = time.monotonic(), _num_actors(job, cluster)
@@ -147,32 +152,30 @@ def _make(
     job.store.start_run(report.start(job, run_id, num_actors=num_actors))
     display = open_display(stream)
     display.say(report.announcement(job, num_actors))
-    with closing(JobMetrics()) as metrics:
-        _expose(metrics, job, run_id, display)
-        log, num_tasks = FailureLog(job.store.write_failure), len(job.plan.tasks)
-        ledger = Ledger(job.store, display, metrics, num_tasks=num_tasks, log=log)
-        code, views = exit_codes.FAILURE, {}
-        try:
-            for recipe in job.plan.tasks.recipes:
-                make_recipe(job, cluster, factories, recipe, num_actors, ledger, interruption)
-            views = report.write_views(job, num_new=ledger.totals.num_done)
-            quarantined = job.plan.num_quarantined + ledger.totals.num_quarantined
-            code = exit_codes.QUARANTINE if quarantined else exit_codes.COMPLETE
-        except KeyboardInterrupt:
-            code = interruption.exit_code
-        finally:
-            is_leaving = code == interruption.exit_code
-            ledger.close(_LEAVING_FLUSH_SECONDS if is_leaving else _FLUSH_SECONDS)
-            display.close()
-            seconds = time.monotonic() - began
-            metrics.freeze()
-            _finish(job, report.summary(job, run_id, code, ledger.totals, metrics, seconds), stream)
-        if code == interruption.exit_code:
-            print(report.interrupted(job, ledger.totals), file=stream, flush=True)
-        else:
-            print(report.done(job, ledger.totals, views, seconds), file=stream, flush=True)
-            _linger(metrics, stream)
-        return code
+    _expose(metrics, job, run_id, display)
+    log, num_tasks = FailureLog(job.store.write_failure), len(job.plan.tasks)
+    ledger = Ledger(job.store, display, metrics, num_tasks=num_tasks, log=log)
+    code, views = exit_codes.FAILURE, {}
+    try:
+        for recipe in job.plan.tasks.recipes:
+            make_recipe(job, cluster, factories, recipe, num_actors, ledger, interruption)
+        views = report.write_views(job, num_new=ledger.totals.num_done)
+        quarantined = job.plan.num_quarantined + ledger.totals.num_quarantined
+        code = exit_codes.QUARANTINE if quarantined else exit_codes.COMPLETE
+    except KeyboardInterrupt:
+        code = interruption.exit_code
+    finally:
+        is_leaving = code == interruption.exit_code
+        ledger.close(_LEAVING_FLUSH_SECONDS if is_leaving else _FLUSH_SECONDS)
+        display.close()
+        seconds = time.monotonic() - began
+        metrics.freeze()
+        _finish(job, report.summary(job, run_id, code, ledger.totals, metrics, seconds), stream)
+    if code == interruption.exit_code:
+        print(report.interrupted(job, ledger.totals), file=stream, flush=True)
+    else:
+        print(report.done(job, ledger.totals, views, seconds), file=stream, flush=True)
+    return code
 
 
 def _linger(metrics: JobMetrics, stream: TextIO) -> None:

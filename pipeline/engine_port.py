@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pipeline.memory import peak_bytes
 from pipeline.records import Prompt
 
 if TYPE_CHECKING:
@@ -256,6 +257,4 @@ class _TorchEngine:
             import torch
 
             return torch.cuda.max_memory_allocated()
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return peak_bytes()

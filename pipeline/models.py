@@ -155,7 +155,12 @@ def _mirrored(url: str, sort: Sort) -> Path:
             f"{sort.noun} {url}: nothing of a model is there; name the directory that "
             f"holds its {sort.first}"
         )
-    state = [[name, info.get("size"), _stamp(info)] for name, info in objects.items()]
+    # A card that is edited is no other model.
+    state = [
+        [name, info.get("size"), _stamp(info)]
+        for name, info in objects.items()
+        if name != files.CARD
+    ]
     key = hashlib.sha256(json.dumps([url.rstrip("/"), state], default=str).encode()).hexdigest()
     path = _cache() / "models" / key[:32]
     with _locked(path.with_suffix(".lock")):

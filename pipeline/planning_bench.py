@@ -12,7 +12,6 @@ the manifest, naming its assets, listing the committed ones, subtracting.
 import json
 import math
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
+
+from pipeline.memory import peak_bytes
 
 if TYPE_CHECKING:
     from pipeline.job import Job
@@ -157,8 +158,7 @@ def _plan(directory: Path) -> Iterator[tuple[str, int]]:
     yield "num_committed", plan.num_committed
     yield "num_quarantined", plan.num_quarantined
     yield "num_rejected", len(plan.rejections)
-    scale = 1 if sys.platform == "darwin" else 1024
-    yield "peak_bytes", scale * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield "peak_bytes", peak_bytes()
 
 
 def _job(directory: Path) -> "Job":

@@ -14,7 +14,6 @@ kill left is removed after an hour. The bytes of a shard depend on its assets al
 """
 
 import io
-import os
 import re
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -69,16 +68,18 @@ class Shards:
         self._current, self._size = None, 0
         path = self._directory / f"assets-{self._number:06d}.tar"
         local_files.sync(self._hidden)
-        if path.exists():
+        if not local_files.link(self._hidden, path):
             raise RunError(f"{path} has been written by another export meanwhile: run again")
-        os.rename(self._hidden, path)
+        self._hidden.unlink()
         self._number += 1
 
     def abandon(self) -> None:
         """Remove what has no name yet."""
-        if self._current is not None:
-            self._current.close()
-        self._hidden.unlink(missing_ok=True)
+        try:
+            if self._current is not None:
+                self._current.close()
+        finally:
+            self._hidden.unlink(missing_ok=True)
 
 
 def _matched(path: Path) -> re.Match[str] | None:

@@ -7,7 +7,6 @@ and time. So the driver's processor time here is all of its own and none of Ray'
 
 import json
 import os
-import resource
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 
 from pipeline.dispatch import Dispatcher
 from pipeline.ledger import Ledger
+from pipeline.memory import peak_bytes
 from pipeline.metrics import JobMetrics
 from pipeline.plan import Plan, make_plan
 from pipeline.progress import LineDisplay
@@ -170,4 +170,4 @@ def _kept_seconds(world: World) -> float:
 
 
 def _peak_rss_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_bytes() / 2**20

@@ -112,7 +112,12 @@ def _add_field(server: "viser.ViserServer", asset: dict[str, Any]) -> None:
     from engine.export.lattice import sample
     from engine.scene import Scene
 
-    scene = Scene.from_bytes(asset["field"])
+    if asset["field"] is None:
+        return
+    try:
+        scene = Scene.from_bytes(asset["field"])
+    except ValueError as error:
+        raise UserError(f"asset {asset['asset_id']}: its field is damaged: {error}") from None
     samples = sample(scene, _GRID_SIZE)
     frame = server.scene.add_frame("/field", show_axes=False, visible=asset["mesh_glb"] is None)
     _add_switch(server, "Field", frame)

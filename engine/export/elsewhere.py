@@ -51,6 +51,10 @@ class MeshProcess:
             except (OSError, EOFError):
                 code = self._end(kill=True)
                 raise RuntimeError(f"{name}: the mesh process ended with code {code}") from None
+            except BaseException:
+                # Half a call was told, or half an answer read: the next would get the rest.
+                self._end(kill=True)
+                raise
         if "error" in header:
             raise RuntimeError(f"{name}: {header['error']}")
         return found

@@ -42,10 +42,10 @@ _CONFIGS = (
     "tokenizer/tokenizer_config.json",
     "scheduler/scheduler_config.json",
 )
-_CARD = "README.md"
+CARD = "README.md"
 PATTERNS = (
     "model_index.json",
-    _CARD,
+    CARD,
     "tokenizer/*.json",
     "tokenizer/*.txt",
     "tokenizer/*.model",
@@ -137,7 +137,7 @@ def licence(path: Path) -> str:
 
     A licence that the hub has no short name for (`other`) has one of its own in the card.
     """
-    card = path / _CARD
+    card = path / CARD
     head = _CARD_HEAD.match(card.read_text(errors="replace")) if card.is_file() else None
     said = dict(_CARD_LINE.findall(head[1])) if head else {}
     name = said.get("license", "unknown")

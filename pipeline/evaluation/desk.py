@@ -73,13 +73,19 @@ class Desk:
                 continue
             columns = Columns(label=other.label, kind=other.kind)
             names = ["asset_id", "prompt", *LOOKS, columns.name("janus")]
+            seen = [known]
+            # Of one metric an asset is there once, but for two evaluators at a time; what both
+            # wrote is judged twice, and read once.
             for table in self._scores.read(other, names):
                 table = _without(table, known)
                 if len(table):
                     ids = table["asset_id"].to_pylist()
                     self._keep(ids, table["prompt"].to_pylist(), columns.looks(table))
-                    known = np.union1d(known, to_bytes(ids))
+                    seen.append(to_bytes(ids))
                     num_again += len(table)
+                    if self._is_due():
+                        self._flush()
+            known = np.unique(np.concatenate(seen))
         self._flush()
         self.scored = known
         return num_again

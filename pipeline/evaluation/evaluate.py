@@ -1,5 +1,6 @@
 """An evaluation from its settings to its report: one device, one judge after the other."""
 
+from collections import Counter
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,14 +42,14 @@ def evaluate(settings: EvaluateSettings, say: Say = print) -> None:
     captions = None if settings.captions is None else pool.read(settings.captions)
     chosen = [judges.find(name) for name in settings.judge]
     _check_page(settings.report)
-    catalog.write(store)
     found = census(store)
     if not found.num_assets:
         raise UserError(f"{store.url} holds no assets yet: nothing to evaluate")
     chosen = chosen or [_usual(found, store.url)]
+    scores = Scores(store.objects)
+    _check_labels(chosen, [metric.label for metric in scores.published()])
     with closing(JobMetrics()) as metrics:
         _serve(metrics, settings.metrics_port, say)
-        scores = Scores(store.objects)
         done = [_measure(store, scores, choice, found, captions, metrics, say) for choice in chosen]
         scores.choose_best_by(done[0].metric.label)
         address = catalog.write(store)
@@ -82,6 +83,25 @@ def _usual(found: Census, url: str) -> JudgeChoice:
             "CLIP, such as clip:openai/clip-vit-large-patch14"
         )
     return judges.find("j2")
+
+
+def _check_labels(chosen: list[JudgeChoice], published: list[str]) -> None:
+    """UserError where two judges would write columns of one name."""
+    labels = Counter(choice.label for choice in chosen)
+    for label, number in labels.items():
+        if number > 1:
+            names = ", ".join(repr(choice.name) for choice in chosen if choice.label == label)
+            raise UserError(
+                "--judge: expected judges that differ in the last part of their names, got "
+                f"{names}: both would write score_{label}_...; evaluate outputs of their own"
+            )
+    there = {*labels, *published}
+    for label in sorted(there):
+        if f"{label}_geometry" in there and {label, f"{label}_geometry"} & labels.keys():
+            raise UserError(
+                f"--judge: the judges {label!r} and {label + '_geometry'!r} would both write "
+                f"score_{label}_geometry_...; rename one of their directories"
+            )
 
 
 def _measure(

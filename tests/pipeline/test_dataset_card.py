@@ -86,7 +86,7 @@ def test_the_statistics_are_counted(output: Path, capsys: pytest.CaptureFixture[
     )
     assert "| 0 | 1.2 | 1 | ██████ |" in text
     assert "| 10.8 | 12 | 4 | ████████████████████████ |" in text
-    assert "`mesh_faces`, mean 9.6:" in text
+    assert r"mesh\_faces, mean 9.6:" in text
     assert front["license"] == "apache-2.0"
     assert front["size_categories"] == ["n<1K"]
     assert front["pretty_name"] == "out"
@@ -167,6 +167,18 @@ def test_prompts_stay_text(tmp_path: Path) -> None:
     assert not {"\x1b", "\u202e", "<"} & set(text.replace("<hh>", "").replace("<asset_id>", ""))
     assert line.endswith("...")
     assert HOSTILE not in str(front)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "wanted"),
+    [("see www.evil.com", r"- see www\.evil.com"), ("1. a ball", r"- 1\. a ball")],
+)
+def test_prompts_are_no_links_and_no_lists(tmp_path: Path, prompt: str, wanted: str) -> None:
+    store = open_store(str(tmp_path / "out"))
+    task = sample_task(prompt=prompt)
+    store.commit(task.asset_id, sample_bytes(task))
+    dataset_card.write(store)
+    assert wanted in split(tmp_path / "out" / "README.md")[1].splitlines()
 
 
 def test_a_name_cannot_leave_the_front_matter(tmp_path: Path) -> None:

@@ -135,6 +135,20 @@ def test_an_empty_mesh_has_no_formats(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_reverse")
 def test_a_mesh_that_is_none_is_damage(tmp_path: Path) -> None:
-    with pytest.raises(DamagedAsset, match=r"^mesh.glb: no GLB of ours$"):
+    with pytest.raises(DamagedAsset, match=r"^mesh.glb: ValueError: no GLB of ours$"):
         Folders(tmp_path, ("rev",)).add(ASSET | {"mesh_glb": b"bad"})
+    assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("error", [KeyError("meshes"), IndexError(), OSError("no picture")])
+def test_whatever_a_converter_meets_is_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def convert(_: bytes) -> dict[str, bytes]:
+        raise error
+
+    kind = Format(source="mesh.glb", target="mesh.rev", convert=convert)
+    monkeypatch.setitem(formats.FORMATS, "rev", kind)
+    with pytest.raises(DamagedAsset, match=f"^mesh.glb: {type(error).__name__}: "):
+        Folders(tmp_path, ("rev",)).add(ASSET)
     assert names(tmp_path) == set()

@@ -29,8 +29,6 @@ def test_a_film_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_meshes_and_films_are_made_from_the_files_of_an_asset() -> None:
-    pytest.importorskip("engine.export.formats")
-    pytest.importorskip("imageio_ffmpeg")
     asset = export_asset(box(), get("smoke").export, metadata={"prompt": "a box"})
     sources = {"mesh.glb": asset.mesh_glb, "turntable.webp": asset.turntable}
     made = {}

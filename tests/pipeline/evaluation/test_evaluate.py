@@ -285,6 +285,24 @@ def test_mistakes_are_one_line(tmp_path: Path, clip: str, monkeypatch: pytest.Mo
         said_by(EvaluateSettings(output=output))
 
 
+def test_judges_of_one_label_are_refused(
+    tmp_path: Path, clip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = begin(tmp_path)
+    commit(store, 0, BALL, scene(BALL))
+    settings = EvaluateSettings(output=str(tmp_path), judge=(clip, clip))
+    with pytest.raises(UserError, match="expected judges that differ in the last part"):
+        said_by(settings)
+    find = evaluate.judges.find
+    labels = iter(["x", "x_geometry"])
+    monkeypatch.setattr(
+        evaluate.judges, "find", lambda name: replace(find(name), label=next(labels))
+    )
+    with pytest.raises(UserError, match="'x' and 'x_geometry' would both write"):
+        said_by(settings)
+    assert not (tmp_path / "scores").exists()
+
+
 def test_the_census_knows_the_packaged_model_by_name_and_weights(tmp_path: Path) -> None:
     store = begin(tmp_path)
     commit(store, 0, BALL, b"x")
