@@ -67,7 +67,9 @@ class EncodeStage:
         wrote after the deletion would stay.
         """
         ray.kill(self.handle)
-        ray.wait([self.handle.ping.remote()], timeout=_GONE_SECONDS)
+        # Not repeated: Ray would say so, loudly.
+        ping = self.handle.ping.options(max_task_retries=0).remote()
+        ray.wait([ping], timeout=_GONE_SECONDS)
         self._wanted.clear()
 
     def close(self) -> None:
