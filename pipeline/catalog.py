@@ -67,10 +67,7 @@ def rows(store: Store, *, with_scores: bool = True) -> Iterator[pa.Table]:
 
 def ranked_rows(store: Store) -> Iterator[pa.Table]:
     """As `rows`, with `is_best`: all rows go into files of this machine first."""
-    ranking = Ranking(Scores(store.objects).best_by())
-    with tempfile.TemporaryDirectory(prefix="dreambatch-") as directory:
-        pieces = list(_spooled(_ranked(rows(store), ranking), Path(directory)))
-        verdicts = ranking.verdicts()
+    with _pieces(store) as (pieces, verdicts):
         for piece in pieces:
             yield _with_best(pq.read_table(piece), verdicts)
 
@@ -84,10 +81,7 @@ def write(store: Store) -> str:
 
 def save(store: Store, path: Path) -> None:
     """The catalog as it is to be, as a new file of this machine; writes nothing to the dataset."""
-    ranking = Ranking(Scores(store.objects).best_by())
-    with tempfile.TemporaryDirectory(prefix="dreambatch-") as directory:
-        pieces = list(_spooled(_ranked(rows(store), ranking), Path(directory)))
-        verdicts = ranking.verdicts()
+    with _pieces(store) as (pieces, verdicts):
         schemas = [_empty(store).schema, *(pq.read_schema(piece) for piece in pieces)]
         whole = pa.unify_schemas(schemas, promote_options="permissive")
         schema = pa.schema([whole.field(name) for name in _order(store, whole.names)])
@@ -96,6 +90,15 @@ def save(store: Store, path: Path) -> None:
                 table = _concatenated([schema.empty_table(), pq.read_table(piece)])
                 table = _with_best(table, verdicts)
                 writer.write_table(table.select(schema.names), row_group_size=len(table))
+
+
+@contextmanager
+def _pieces(store: Store) -> Iterator[tuple[list[Path], Verdicts]]:
+    """All rows in files of this machine, and which of them are the best of theirs."""
+    ranking = Ranking(Scores(store.objects).best_by())
+    with tempfile.TemporaryDirectory(prefix="dreambatch-") as directory:
+        pieces = list(_spooled(_ranked(rows(store), ranking), Path(directory)))
+        yield pieces, ranking.verdicts()
 
 
 def _ranked(tables: Iterable[pa.Table], ranking: Ranking) -> Iterator[pa.Table]:

@@ -6,7 +6,7 @@ the same command, subtracts, and goes on.
 
 import sys
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import TextIO
 
 from pipeline import exit_codes, places, report
@@ -131,7 +131,7 @@ def _carry_out(
         finally:
             lease.release()
         if code != interruption.exit_code:
-            _linger(metrics, stream)
+            metrics.see_out(lambda text: print(text, file=stream, flush=True))
         return code
 
 
@@ -176,14 +176,6 @@ def _make(
     else:
         print(report.done(job, ledger.totals, views, seconds), file=stream, flush=True)
     return code
-
-
-def _linger(metrics: JobMetrics, stream: TextIO) -> None:
-    """Lets a watcher see the end. The run is complete: Ctrl-C ends nothing but this."""
-    if metrics.is_watched():
-        print("metrics stay for two more scrapes; Ctrl-C ends now", file=stream, flush=True)
-        with suppress(KeyboardInterrupt):
-            metrics.linger()
 
 
 def _finish(job: Job, summary: RunSummary, stream: TextIO) -> None:

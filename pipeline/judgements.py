@@ -14,10 +14,9 @@ import pyarrow.parquet as pq
 
 from pipeline import catalog
 from pipeline.damage import is_damage
+from pipeline.ranking import COLUMN as BEST
+from pipeline.scores import PREFIX
 from pipeline.store import Store
-
-PREFIX = "score_"
-BEST = "is_best"
 
 _LOG = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ Base units (seconds, bytes). No label holds a prompt, an asset id or anything el
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal
@@ -331,6 +332,13 @@ class JobMetrics:
         enough = self._scraped.num_scrapes + _LAST_SCRAPES
         while self._scraped.num_scrapes < enough and self.is_watched():
             time.sleep(0.05)
+
+    def see_out(self, say: Callable[[str], None]) -> None:
+        """Lingers, and says so. All is written by then: Ctrl-C ends nothing but this."""
+        if self.is_watched():
+            say("metrics stay for two more scrapes; Ctrl-C ends now")
+            with suppress(KeyboardInterrupt):
+                self.linger()
 
     def is_watched(self) -> bool:
         """Whether somebody has scraped, and will again."""

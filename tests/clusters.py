@@ -98,7 +98,7 @@ def head(*, num_cpus: int = 1, environment: Mapping[str, str] | None = None) -> 
         log = directory / "start.log"
         with _started([*command, f"--temp-dir={directory}"], log, of_head) as process:
             try:
-                _wait_for(f"{url}/api/version", process, log)
+                wait_for_answer(f"{url}/api/version", process, log, _UP_SECONDS)
                 yield Head(
                     address=f"127.0.0.1:{port}",
                     dashboard_url=url,
@@ -208,15 +208,16 @@ def _started(
         yield process
 
 
-def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + _UP_SECONDS
+def wait_for_answer(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
+    """Returns when a server that was started answers at `url`; RuntimeError where it does not."""
+    end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None:
         try:
             with urllib.request.urlopen(url, timeout=5):
                 return
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.2)
-    raise RuntimeError(f"no cluster came up:\n{log.read_text()[-3000:]}")
+    raise RuntimeError(f"nothing came up at {url}:\n{log.read_text()[-3000:]}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

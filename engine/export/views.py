@@ -25,19 +25,21 @@ _PIXELS_AT_ONCE = 2**20
 
 def ring(num: int, size: int, config: ExportConfig) -> Cameras:
     """`num` cameras with pictures of `size` pixels at azimuth k 360 / num."""
-    return cameras_at(
-        [k * 360.0 / num for k in range(num)], [config.view_elevation_deg] * num, size, config
-    )
+    return cameras_at(*_ring(num, config), size, config)
 
 
 def places(config: ExportConfig) -> tuple[list[float], list[float]]:
     """Azimuths in [0, 360) and elevations of the views, in degrees."""
     num = config.num_views
     if config.cameras == "ring":
-        return [k * 360.0 / num for k in range(num)], [config.view_elevation_deg] * num
+        return _ring(num, config)
     heights = [1.0 - (2.0 * k + 1.0) / num for k in range(num)]
     azimuths = [k * _GOLDEN_DEG % 360.0 for k in range(num)]
     return azimuths, [math.degrees(math.asin(height)) for height in heights]
+
+
+def _ring(num: int, config: ExportConfig) -> tuple[list[float], list[float]]:
+    return [k * 360.0 / num for k in range(num)], [config.view_elevation_deg] * num
 
 
 def cameras_at(

@@ -1,7 +1,7 @@
 """An evaluation from its settings to its report: one device, one judge after the other."""
 
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,7 +59,7 @@ def evaluate(settings: EvaluateSettings, say: Say = print) -> None:
         if settings.report is not None:
             Path(settings.report).write_text(page.render_page(store, scores, done), "utf-8")
             say(f"report: {settings.report}")
-        _linger(metrics, say)
+        metrics.see_out(say)
 
 
 def census(store: Store) -> Census:
@@ -166,11 +166,3 @@ def _serve(metrics: JobMetrics, wanted: int, say: Say) -> None:
         reason = places.reason(error)
         say(f"warning: metrics port {wanted} cannot be used ({reason}), another is taken")
     say(f"metrics at http://localhost:{port}/metrics")
-
-
-def _linger(metrics: JobMetrics, say: Say) -> None:
-    """Lets a watcher see the end. All is written: Ctrl-C ends nothing but this."""
-    if metrics.is_watched():
-        say("metrics stay for two more scrapes; Ctrl-C ends now")
-        with suppress(KeyboardInterrupt):
-            metrics.linger()

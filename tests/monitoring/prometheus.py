@@ -9,7 +9,6 @@ not installed.
 import json
 import shutil
 import subprocess
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -21,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from tests.clusters import ROOT, free_ports
+from tests.clusters import ROOT, free_ports, wait_for_answer
 
 PROGRAM = shutil.which("prometheus")
 INTERVAL = "2s"
@@ -97,7 +96,7 @@ def serve(directory: Path, targets: Targets) -> Iterator[Prometheus]:
     url = f"http://127.0.0.1:{port}"
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as found:
         try:
-            _wait_for(f"{url}/-/ready", found, log)
+            wait_for_answer(f"{url}/-/ready", found, log, _UP_SECONDS)
             yield Prometheus(url)
         finally:
             found.terminate()
@@ -142,14 +141,3 @@ def _scraped(monitor: str, endpoint: Mapping[str, Any], targets: Targets) -> dic
         "metric_relabel_configs": endpoint.get("metricRelabelings", []),
         "static_configs": [{"targets": [targets[monitor, port]], "labels": labels}],
     }
-
-
-def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + _UP_SECONDS
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.1)
-    raise RuntimeError(f"no Prometheus came up:\n{log.read_text()[-3000:]}")
