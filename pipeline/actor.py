@@ -10,16 +10,16 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.checkpointing import Checkpointing
-from pipeline.engine_port import EngineFactory, EngineSpec
-from pipeline.fleet import Glance
+from pipeline.actors.checkpointing import Checkpointing
+from pipeline.actors.engine_port import EngineFactory, EngineSpec
+from pipeline.actors.preparation import Preparer
+from pipeline.actors.publisher import Publisher, StageError
+from pipeline.actors.worker import Observe, Worker
+from pipeline.fleet.fleet import Glance
 from pipeline.metrics import METRICS, PREFIX
-from pipeline.preparation import Preparer
-from pipeline.publisher import Publisher, StageError
 from pipeline.records import Outcome
-from pipeline.schedule import Attempt
+from pipeline.run.schedule import Attempt
 from pipeline.store import Store
-from pipeline.worker import Observe, Worker
 
 _LEAVE_SECONDS = 8.0
 """Time to save the scenes of an actor that has to go; the driver waits for 10."""

@@ -23,13 +23,13 @@ from uuid import uuid4
 import numpy as np
 import pyarrow as pa
 
-from pipeline import catalog, partitions
-from pipeline.asset_names import asset_name
-from pipeline.assets import Shard
-from pipeline.draft import Draft, Superseded
+from pipeline.dataset import catalog, partitions
+from pipeline.dataset.asset_names import asset_name
+from pipeline.dataset.assets import Shard
+from pipeline.dataset.draft import Draft, Superseded
+from pipeline.dataset.packing import DamagedPack, Gone, Left, Member, Pack, Packer
+from pipeline.dataset.snapshots import PackedFile, Snapshot, to_bytes, to_hex
 from pipeline.errors import InvalidStore, RunError, UserError
-from pipeline.packing import DamagedPack, Gone, Left, Member, Pack, Packer
-from pipeline.snapshots import PackedFile, Snapshot, to_bytes, to_hex
 from pipeline.store import Store
 
 LARGEST = 4 / 3

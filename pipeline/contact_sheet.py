@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from engine.export.sheet import Row, contact_sheet
-from pipeline import catalog
-from pipeline.asset_table import SCALARS
+from pipeline.dataset import catalog
+from pipeline.dataset.asset_table import SCALARS
 from pipeline.errors import UserError
 from pipeline.store import Store
 

@@ -9,20 +9,22 @@ import time
 from contextlib import closing
 from typing import TextIO
 
-from pipeline import exit_codes, places, report
-from pipeline.cluster import Cluster
-from pipeline.engine_port import EngineFactory, TextFactory, load_engine, load_texts
+from pipeline import exit_codes
+from pipeline.actors.engine_port import EngineFactory, TextFactory, load_engine, load_texts
+from pipeline.dataset.failure_log import FailureLog
+from pipeline.dataset.lease import Lease, LeaseHeld
 from pipeline.errors import RunError, UserError
-from pipeline.failure_log import FailureLog
-from pipeline.interruption import Interruption
-from pipeline.job import Job, prepare
-from pipeline.lease import Lease, LeaseHeld
-from pipeline.ledger import Ledger
+from pipeline.fleet.cluster import Cluster
 from pipeline.metrics import JobMetrics
-from pipeline.progress import Display, open_display
-from pipeline.recipe_run import Factories, make_recipe
 from pipeline.records import RunStart, RunSummary, new_run_id
+from pipeline.run import report
+from pipeline.run.interruption import Interruption
+from pipeline.run.job import Job, prepare
+from pipeline.run.ledger import Ledger
+from pipeline.run.progress import Display, open_display
+from pipeline.run.recipe_run import Factories, make_recipe
 from pipeline.settings import RunSettings
+from pipeline.storage import places
 
 _FLUSH_SECONDS = 60.0
 _LEAVING_FLUSH_SECONDS = 2.0

@@ -22,13 +22,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline import places
-from pipeline.asset_table import is_reserved
+from pipeline.dataset.asset_table import is_reserved
 from pipeline.errors import UserError
-from pipeline.first_rows import KEY_BYTES, FirstRows
-from pipeline.prompt_tables import KNOWN_COLUMNS, BadRow, PromptTable, Row, open_table
+from pipeline.prompts.first_rows import KEY_BYTES, FirstRows
+from pipeline.prompts.prompt_tables import KNOWN_COLUMNS, BadRow, PromptTable, Row, open_table
 from pipeline.records import Prompt, Rejection
 from pipeline.settings import MAX_NUM_SEEDS
+from pipeline.storage import places
 
 MAX_TEXT = 4096
 MAX_ID = 256

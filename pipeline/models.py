@@ -28,8 +28,8 @@ from fsspec.spec import AbstractFileSystem
 
 from engine.evaluation import clip_files
 from engine.guidance import files
-from pipeline import places
 from pipeline.errors import UserError
+from pipeline.storage import places
 
 CACHE_VARIABLE = "DREAMBATCH_CACHE"
 """Environment variable with the directory of mirrored models; default: ~/.cache/dreambatch."""

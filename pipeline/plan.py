@@ -6,11 +6,11 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
-from pipeline.asset_names import asset_id
-from pipeline.first_rows import FirstRows
+from pipeline.dataset.asset_names import asset_id
+from pipeline.prompts.first_rows import FirstRows
+from pipeline.prompts.rejection_table import RejectionTable
+from pipeline.prompts.task_table import TaskTable
 from pipeline.records import Prompt, Rejection
-from pipeline.rejection_table import RejectionTable
-from pipeline.task_table import TaskTable
 
 
 @dataclass(frozen=True, kw_only=True)

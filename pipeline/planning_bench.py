@@ -27,7 +27,7 @@ import tyro
 from pipeline.memory import peak_bytes
 
 if TYPE_CHECKING:
-    from pipeline.job import Job
+    from pipeline.run.job import Job
 
 _NUM_SHARDS = 256
 _PAGE = 1000
@@ -162,7 +162,7 @@ def _plan(directory: Path) -> Iterator[tuple[str, int]]:
 
 
 def _job(directory: Path) -> "Job":
-    from pipeline.job import prepare
+    from pipeline.run.job import prepare
     from pipeline.settings import RunSettings
 
     settings = RunSettings(

@@ -11,8 +11,8 @@ from typing import Any
 
 from engine import recipes
 from engine.recipe import Recipe
-from pipeline import places
 from pipeline.errors import UserError
+from pipeline.storage import places
 
 
 def find(name: str) -> Recipe:

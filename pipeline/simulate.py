@@ -13,20 +13,20 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from pipeline.dispatch import Dispatcher
-from pipeline.ledger import Ledger
 from pipeline.memory import peak_bytes
 from pipeline.metrics import JobMetrics
 from pipeline.plan import Plan, make_plan
-from pipeline.progress import LineDisplay
 from pipeline.records import Prompt
-from pipeline.schedule import Schedule
-from pipeline.seals import unseal
+from pipeline.run.dispatch import Dispatcher
+from pipeline.run.ledger import Ledger
+from pipeline.run.progress import LineDisplay
+from pipeline.run.schedule import Schedule
 from pipeline.simulation.actor import decode
 from pipeline.simulation.assumptions import Assumptions
 from pipeline.simulation.fleet import SimulatedFleet
 from pipeline.simulation.report import Report
 from pipeline.simulation.world import World, open_world
+from pipeline.storage.seals import unseal
 
 _RECIPE = "simulated"
 

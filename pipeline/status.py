@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.failures import given_up
+from pipeline.dataset.failures import given_up
 from pipeline.records import Failure, RunStart, RunSummary
 from pipeline.store import Store
 

@@ -65,15 +65,17 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import documents, places, rejection_table
-from pipeline.asset_names import asset_name
-from pipeline.assets import Assets, Shard
-from pipeline.damage import is_damage
+from pipeline.dataset import documents
+from pipeline.dataset.asset_names import asset_name
+from pipeline.dataset.assets import Assets, Shard
+from pipeline.dataset.failures import Failures
 from pipeline.errors import InvalidStore, UserError
-from pipeline.failures import Failures
-from pipeline.objects import Entry, Objects
+from pipeline.prompts import rejection_table
 from pipeline.records import CommitResult, Failure, Rejection, RunStart, RunSummary
-from pipeline.seals import seal, unseal
+from pipeline.storage import places
+from pipeline.storage.damage import is_damage
+from pipeline.storage.objects import Entry, Objects
+from pipeline.storage.seals import seal, unseal
 
 _LOG = logging.getLogger(__name__)
 _OPENING_SECONDS = 20

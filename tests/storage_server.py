@@ -16,8 +16,8 @@ from typing import ClassVar
 
 import fsspec.config
 
-from pipeline import places
-from pipeline.objects import Objects
+from pipeline.storage import places
+from pipeline.storage.objects import Objects
 
 BUCKET = "bucket"
 

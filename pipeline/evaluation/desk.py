@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline import catalog
+from pipeline.dataset import catalog
+from pipeline.dataset.scores import Metric, Scores
+from pipeline.dataset.snapshots import to_bytes
 from pipeline.evaluation.rows import HITS, LOOKS, SHARES, Columns
 from pipeline.metrics import JobMetrics
-from pipeline.scores import Metric, Scores
-from pipeline.snapshots import to_bytes
 from pipeline.store import Store
 
 if TYPE_CHECKING:

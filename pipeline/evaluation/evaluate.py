@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import catalog, places
+from pipeline.dataset import catalog
+from pipeline.dataset.scores import Metric, Scores
 from pipeline.errors import UserError
 from pipeline.evaluation import judges, page, pool, tables
 from pipeline.evaluation.desk import Desk, Say
@@ -14,7 +15,7 @@ from pipeline.evaluation.judges import JudgeChoice
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.tables import Measured
 from pipeline.metrics import JobMetrics
-from pipeline.scores import Metric, Scores
+from pipeline.storage import places
 from pipeline.store import Store
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline import models
+from pipeline.dataset.scores import Metric
 from pipeline.errors import UserError
-from pipeline.scores import Metric
 
 if TYPE_CHECKING:
     import torch

@@ -10,11 +10,11 @@ from html import escape
 
 import numpy as np
 
-from pipeline import catalog
+from pipeline.dataset import catalog
+from pipeline.dataset.scores import Scores
+from pipeline.dataset.snapshots import to_hex
 from pipeline.evaluation.rows import SHARES
 from pipeline.evaluation.tables import Measured, Summary, figures, said, summarise
-from pipeline.scores import Scores
-from pipeline.snapshots import to_hex
 from pipeline.store import Store
 
 NUM_PICTURED = 12

@@ -10,9 +10,9 @@ import heapq
 from collections.abc import Iterable
 
 from pipeline import manifest
+from pipeline.dataset.scores import Metric
 from pipeline.errors import UserError
 from pipeline.records import Prompt
-from pipeline.scores import Metric
 
 MOST = 1024
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.scores import PREFIX
+from pipeline.dataset.scores import PREFIX
 
 if TYPE_CHECKING:
     from engine.evaluation.examiners import Looks, Scores

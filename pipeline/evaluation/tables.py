@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from pipeline.dataset.scores import Metric, Scores
+from pipeline.dataset.snapshots import to_bytes
 from pipeline.evaluation.rows import HITS, SHARES, Columns
-from pipeline.scores import Metric, Scores
-from pipeline.snapshots import to_bytes
 
 QUANTILES = (0.05, 0.5, 0.95)
 

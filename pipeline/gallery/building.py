@@ -13,7 +13,7 @@ from pipeline.gallery import columns, media, pages, rows, unmade
 from pipeline.gallery.columns import Column
 from pipeline.gallery.rows import Rows
 from pipeline.gallery.scripts import script
-from pipeline.objects import Objects
+from pipeline.storage.objects import Objects
 from pipeline.store import Store
 
 _SAY_SECONDS = 10.0

@@ -20,8 +20,8 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from pipeline.asset_table import MESH, SCALARS
-from pipeline.catalog import FILE_COLUMN
+from pipeline.dataset.asset_table import MESH, SCALARS
+from pipeline.dataset.catalog import FILE_COLUMN
 from pipeline.gallery.rows import Rows
 
 Kind = Literal["text", "choice", "number", "time"]

@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pipeline.asset_names import shard_of
+from pipeline.dataset.asset_names import shard_of
 from pipeline.errors import InvalidStore
 from pipeline.gallery.scripts import script
-from pipeline.objects import Objects
+from pipeline.storage.objects import Objects
 from pipeline.store import Store
 
 _LOG = logging.getLogger(__name__)

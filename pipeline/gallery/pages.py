@@ -15,10 +15,10 @@ import time
 from collections.abc import Collection
 from importlib import resources
 
-from pipeline import places
 from pipeline.errors import UserError
 from pipeline.gallery.scripts import digest
-from pipeline.objects import Objects
+from pipeline.storage import places
+from pipeline.storage.objects import Objects
 
 INDEX = "index.html"
 _MARK = '<meta name="generator" content="dreambatch gallery">'

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline import catalog
-from pipeline.asset_table import asset_schema, scalar_names
+from pipeline.dataset import catalog
+from pipeline.dataset.asset_table import asset_schema, scalar_names
 from pipeline.store import Store
 
 CHUNK = 2000

@@ -12,14 +12,14 @@ from functools import partial
 from typing import Literal, Protocol
 
 from pipeline import retry
-from pipeline.fleet import Glance
-from pipeline.persistence import persist
+from pipeline.fleet.fleet import Glance
 from pipeline.records import Outcome
-from pipeline.schedule import Attempt
+from pipeline.run.schedule import Attempt
 from pipeline.simulation.bucket import asset_bytes
 from pipeline.simulation.draws import End, Fate
 from pipeline.simulation.gang import Gang, Scene
 from pipeline.simulation.world import World
+from pipeline.storage.persistence import persist
 
 LEAVING_SECONDS = 5.0
 """From the word to leave until the checkpoints are written."""

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from pipeline.errors import RunError
-from pipeline.fleet import Cause, Event, Glimpsed, Joined, Lost, Parted, Settled
+from pipeline.fleet.fleet import Cause, Event, Glimpsed, Joined, Lost, Parted, Settled
 from pipeline.records import Outcome
-from pipeline.schedule import Attempt
+from pipeline.run.schedule import Attempt
 from pipeline.simulation.actor import LEAVING_SECONDS, Actor
 from pipeline.simulation.draws import Fate
 from pipeline.simulation.node import Berth, Node

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline.progress import duration
+from pipeline.run.progress import duration
 from pipeline.simulation.assumptions import Assumptions
 
 

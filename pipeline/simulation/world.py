@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from pipeline.objects import Objects
 from pipeline.simulation.account import Account
 from pipeline.simulation.assumptions import Assumptions
 from pipeline.simulation.bucket import Bucket
 from pipeline.simulation.draws import Draws
 from pipeline.simulation.timeline import Timeline
+from pipeline.storage.objects import Objects
 from pipeline.store import Store
 
 

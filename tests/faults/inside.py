@@ -29,9 +29,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.actors.engine_port import EngineSpec
 from pipeline.cli import main
-from pipeline.engine_port import EngineSpec
-from pipeline.objects import Objects
+from pipeline.storage.objects import Objects
 from tests.pipeline.fake_engine import FakeEngine, Request
 
 VARIABLE = "ACCIDENTS"

@@ -16,13 +16,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pipeline import catalog, garbage
 from pipeline.cli import main
-from pipeline.cluster import Cluster
+from pipeline.dataset import catalog, garbage
 from pipeline.errors import RunError, UserError
-from pipeline.job import prepare
+from pipeline.fleet.cluster import Cluster
 from pipeline.records import Failure, Task
-from pipeline.report import start
+from pipeline.run.job import prepare
+from pipeline.run.report import start
 from pipeline.settings import RunSettings
 from tests.pipeline.runs import write_hollow_weights, write_manifest
 from tests.pipeline.sample_assets import sample_bytes

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from pipeline.cli import main
-from pipeline.progress import BarDisplay, Snapshot
+from pipeline.run.progress import BarDisplay, Snapshot
 from tests.clusters import free_ports
 from tests.faults.conftest import MakeScene
 

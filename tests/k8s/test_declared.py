@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pipeline import models
-from pipeline.cli import Status
-from pipeline.dashboards.request import Dashboards
+from pipeline.commands.dashboards import Dashboards
+from pipeline.commands.status import Status
 from pipeline.kubernetes.values import Values
 from pipeline.metrics import METRICS
 from pipeline.settings import RunSettings

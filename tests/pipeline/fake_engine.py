@@ -22,8 +22,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.export.asset import Asset
+from pipeline.actors.engine_port import EngineSpec
 from pipeline.cli import main
-from pipeline.engine_port import EngineSpec
 from tests.pipeline.sample_assets import sample_asset
 
 NUM_STEPS = 5

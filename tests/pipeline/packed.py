@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pyarrow.parquet as pq
 
-from pipeline import catalog
+from pipeline.dataset import catalog
 from pipeline.store import Store
 from tests.pipeline.sample_assets import sample_asset, sample_bytes, sample_task
 

@@ -7,11 +7,11 @@ import pyarrow as pa
 from PIL import Image, ImageDraw
 
 from engine.export.asset import Asset, View
-from pipeline import asset_names
-from pipeline.asset_table import asset_table, to_parquet_bytes
-from pipeline.objects import Objects
-from pipeline.places import connect
+from pipeline.dataset import asset_names
+from pipeline.dataset.asset_table import asset_table, to_parquet_bytes
 from pipeline.records import Prompt, Provenance, RunStart, Task
+from pipeline.storage.objects import Objects
+from pipeline.storage.places import connect
 from pipeline.store import Store
 
 CARRIED = pa.schema([("collection", pa.string())])

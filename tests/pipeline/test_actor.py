@@ -17,12 +17,12 @@ from PIL import Image
 
 from engine import recipes
 from engine.guidance import files
-from pipeline import preparation
 from pipeline.actor import OptimizationActor
-from pipeline.engine_port import EngineSpec, load_engine
+from pipeline.actors import preparation
+from pipeline.actors.engine_port import EngineSpec, load_engine
 from pipeline.metrics import METRICS, PREFIX
 from pipeline.records import Outcome
-from pipeline.schedule import Attempt
+from pipeline.run.schedule import Attempt
 from pipeline.store import asset_name
 from tests.pipeline.fake_engine import SECONDS_PER_STEP, FakeEngine, unloadable
 from tests.pipeline.sample_assets import open_store, sample_task

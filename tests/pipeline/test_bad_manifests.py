@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import cli, exit_codes, manifest
-from pipeline.asset_table import asset_schema
+from pipeline.dataset.asset_table import asset_schema
 from pipeline.errors import UserError
 from pipeline.plan import Plan, make_plan
 from pipeline.records import Prompt, Rejection

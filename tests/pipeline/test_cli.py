@@ -14,7 +14,7 @@ import pytest
 from engine import recipes
 from engine.recipe import Recipe
 from pipeline.cli import main
-from pipeline.lease import Lease
+from pipeline.dataset.lease import Lease
 from tests.clusters import ROOT, driver_environment
 from tests.pipeline.runs import write_hollow_weights, write_manifest
 from tests.pipeline.sample_assets import (
@@ -419,7 +419,7 @@ def test_a_dataset_is_packed_and_its_garbage_collected(
     assert "removed nothing" in capsys.readouterr().out
     assert main(["gc", *output, "--older-than", "0"]) == 0
     assert "removed nothing" in capsys.readouterr().out
-    monkeypatch.setattr("pipeline.garbage._LEAST_GRACE_SECONDS", 0)
+    monkeypatch.setattr("pipeline.dataset.garbage._LEAST_GRACE_SECONDS", 0)
     assert main(["gc", *output, "--older-than", "0", "--dry-run"]) == 0
     assert "would remove 3 one-asset files" in capsys.readouterr().out
     assert len(list(tmp_path.glob("assets/*/*.parquet"))) == 3

@@ -18,15 +18,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import catalog, compact, contact_sheet, status
-from pipeline.asset_table import asset_table, to_parquet_bytes
+from pipeline import compact, contact_sheet, status
 from pipeline.compact import LARGEST
+from pipeline.dataset import catalog
+from pipeline.dataset.asset_table import asset_table, to_parquet_bytes
 from pipeline.errors import UserError
-from pipeline.objects import Objects
+from pipeline.storage.objects import Objects
 from pipeline.store import Store, asset_name
+from tests.pipeline.dataset.test_partitions import HOSTILE
 from tests.pipeline.packed import ASSET, fill, seen
 from tests.pipeline.sample_assets import CARRIED, open_store, sample_provenance, sample_task
-from tests.pipeline.test_partitions import HOSTILE
 
 ROOT = Path(__file__).parents[2]
 TARGET = 200_000
@@ -153,7 +154,7 @@ def test_hostile_values_are_harmless_directories(tmp_path: Path) -> None:
 
 
 def test_too_many_values_are_a_users_mistake(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.partitions.MAX_VALUES", 3)
+    monkeypatch.setattr("pipeline.dataset.partitions.MAX_VALUES", 3)
     fill(store, range(8), ("a", "b", "c", "d"))
     with pytest.raises(UserError, match="expected at most 3 different values, got more"):
         compact.compact(store, partition_by="collection")
@@ -361,13 +362,14 @@ def test_a_reader_that_listed_before_the_removal_finds_the_packed_one(store: Sto
 
 
 _MEMORY = """
-import resource, sys
-from pipeline import compact, packing
+import sys
+from pipeline import compact, memory
+from pipeline.dataset import packing
 from tests.pipeline.sample_assets import open_store
 
 packing.ROW_GROUP_BYTES = 2_000_000
 compact.compact(open_store(sys.argv[1]), partition_by="collection")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(memory.peak_bytes())
 """
 
 

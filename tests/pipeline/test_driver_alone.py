@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from pipeline import driver, exit_codes
-from pipeline.cluster import Cluster
+from pipeline.dataset.lease import Lease
 from pipeline.errors import RunError, UserError
-from pipeline.job import prepare
-from pipeline.lease import Lease
+from pipeline.fleet.cluster import Cluster
 from pipeline.metrics import JobMetrics
-from pipeline.report import start
+from pipeline.run.job import prepare
+from pipeline.run.report import start
 from pipeline.settings import RunSettings
 from pipeline.store import Store
 from tests.pipeline.runs import write_hollow_weights, write_manifest

@@ -18,9 +18,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine.configs.losses import LossConfig
-from pipeline import places, retry
+from pipeline import retry
 from pipeline.metrics import METRICS, PREFIX, JobMetrics
 from pipeline.settings import RunSettings
+from pipeline.storage import places
 
 ROOT = Path(__file__).parents[2]
 DRIVER = [metric for metric in METRICS.values() if metric.owner == "driver"]
@@ -313,7 +314,7 @@ def test_losses_are_named_by_recipes_alone() -> None:
     assert MOST["loss"] == len(losses | {"sds", "mean_opacity"})
     assert MOST["kind"] == len(retry.TABLE)
     assert MOST["result"] == len({"ok", *get_args(places.ErrorKind)})
-    source = (ROOT / "pipeline/objects.py").read_text(encoding="utf-8")
+    source = (ROOT / "pipeline/storage/objects.py").read_text(encoding="utf-8")
     assert MOST["operation"] == len(set(re.findall(r'_operation\("(\w+)"\)', source)))
 
 

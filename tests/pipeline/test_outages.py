@@ -9,9 +9,9 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.store import Store
+from tests.pipeline.buckets import make_impatient
 from tests.pipeline.runs import write_hollow_weights, write_manifest
 from tests.pipeline.sample_assets import open_store, sample_bytes, sample_run, sample_task
-from tests.pipeline.storage import make_impatient
 from tests.storage_server import StorageServer
 
 COMMANDS = ["status", "status --json", "retry", "compact", "gc"]

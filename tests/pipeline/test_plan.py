@@ -1,7 +1,7 @@
 from typing import Any
 
 from pipeline import plan
-from pipeline.asset_names import asset_id
+from pipeline.dataset.asset_names import asset_id
 from pipeline.records import Prompt, Rejection
 
 

@@ -7,8 +7,11 @@ import numpy as np
 import pandas as pd
 import trimesh
 
-from pipeline import catalog, compact, dataset_card, export
-from pipeline.asset_table import asset_table, to_parquet_bytes
+from pipeline import compact
+from pipeline.card import card
+from pipeline.dataset import catalog
+from pipeline.dataset.asset_table import asset_table, to_parquet_bytes
+from pipeline.export import export
 from pipeline.store import Store
 from tests.pipeline import snippets
 from tests.pipeline.packed import ASSET, fill
@@ -90,7 +93,7 @@ def test_hugging_face_reads_recipes_of_other_losses_by_the_card(tmp_path: Path) 
     fill(store, range(3))
     compact.compact(store)
     some_losses(store)
-    dataset_card.write(store)
+    card.write(store)
     code = """
 import yaml
 from datasets import load_dataset_builder

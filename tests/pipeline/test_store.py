@@ -21,6 +21,7 @@ from pipeline.compact import compact
 from pipeline.errors import InvalidStore, UserError
 from pipeline.records import Rejection
 from pipeline.store import Store, asset_name
+from tests.pipeline.buckets import ForgetfulBucket, objects_in
 from tests.pipeline.sample_assets import (
     CARRIED,
     open_store,
@@ -28,7 +29,6 @@ from tests.pipeline.sample_assets import (
     sample_run,
     sample_task,
 )
-from tests.pipeline.storage import ForgetfulBucket, objects_in
 from tests.pipeline.test_records import FAILURE, SUMMARY
 from tests.storage_server import StorageServer
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from engine.scene import Scene
-from pipeline.asset_table import asset_table, to_parquet_bytes
+from pipeline.dataset.asset_table import asset_table, to_parquet_bytes
 from pipeline.records import Task
 from pipeline.store import Store
 from tests.pipeline.sample_assets import (

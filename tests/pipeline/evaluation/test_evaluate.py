@@ -22,17 +22,18 @@ from engine.evaluation.stage import Stage, show_scenes
 from engine.evaluation.verdict import figures
 from engine.primitives.captions import caption, parse
 from engine.scene import Scene
-from pipeline import catalog, compact, exit_codes
+from pipeline import compact, exit_codes
 from pipeline.cli import main
+from pipeline.dataset import catalog
+from pipeline.dataset.scores import Scores
 from pipeline.errors import UserError
 from pipeline.evaluation import desk, evaluate, judges
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.metrics import JobMetrics
-from pipeline.scores import Scores
 from tests.engine.evaluation.oracles import Oracle
 from tests.engine.evaluation.test_examiners import cosines
+from tests.pipeline.buckets import Bucket
 from tests.pipeline.evaluation.scenes_store import begin, commit
-from tests.pipeline.storage import Bucket
 from tests.tiny_clip import SIZE, write_tiny_clip
 from tests.true_scenes import true_scene
 

@@ -8,12 +8,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from pipeline.dataset.scores import Scores
 from pipeline.evaluation import page
 from pipeline.evaluation.page import histogram, render_page
-from pipeline.scores import Scores
+from tests.pipeline.dataset.test_scores import metric
 from tests.pipeline.evaluation.scenes_store import ASSET, begin, commit
 from tests.pipeline.evaluation.test_tables import batch, measured
-from tests.pipeline.test_scores import metric
 
 HOSTILE = '<script>alert(1)</script><img src=x onerror="alert(2)"> & "quoted"'
 

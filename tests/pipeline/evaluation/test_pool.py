@@ -8,7 +8,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.evaluation import pool
 from pipeline.evaluation.pool import Sample
-from tests.pipeline.test_scores import metric
+from tests.pipeline.dataset.test_scores import metric
 
 
 def sampled(prompts: list[str]) -> list[str]:

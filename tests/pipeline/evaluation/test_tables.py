@@ -6,13 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.dataset.scores import Metric, Scores
 from pipeline.evaluation.rows import Columns
 from pipeline.evaluation.tables import Measured, Summary, render, summarise
-from pipeline.objects import Objects
-from pipeline.places import connect
-from pipeline.scores import Metric, Scores
+from pipeline.storage.objects import Objects
+from pipeline.storage.places import connect
+from tests.pipeline.dataset.test_scores import metric
 from tests.pipeline.evaluation.test_rows import PROMPTS, looks, scores, verdict
-from tests.pipeline.test_scores import metric
 
 
 def measured(ours: Metric, **changes: int) -> Measured:

@@ -13,7 +13,7 @@ import numpy as np
 from engine.export import glb
 from engine.export.asset import Asset
 from engine.export.mesh import Mesh
-from pipeline.asset_table import asset_table, to_parquet_bytes
+from pipeline.dataset.asset_table import asset_table, to_parquet_bytes
 from pipeline.records import Failure, Rejection
 from pipeline.store import Store
 from tests.pipeline.sample_assets import (

@@ -18,7 +18,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from pipeline import gallery
-from pipeline.asset_table import asset_table, scalar_names
+from pipeline.dataset.asset_table import asset_table, scalar_names
 from pipeline.gallery import building, media, pages
 from pipeline.gallery.rows import Rows
 from pipeline.gallery.unmade import Unmade

@@ -126,7 +126,7 @@ def test_a_limit_keeps_the_newest_and_says_so(tmp_path: Path) -> None:
 
 
 def test_an_asset_that_cannot_be_read_is_left_out_and_counted(tmp_path: Path) -> None:
-    from pipeline import catalog
+    from pipeline.dataset import catalog
 
     store = filled(tmp_path / "data", 3)
     catalog.write(store)  # so that its scalars are still known

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.gallery import media
-from pipeline.objects import Objects
-from pipeline.places import connect
+from pipeline.storage.objects import Objects
+from pipeline.storage.places import connect
 from pipeline.store import Store
 from tests.pipeline.gallery.samples import SMALL, calls, commit, cube, filled, media_of, with_mesh
 from tests.pipeline.sample_assets import open_store, sample_asset, sample_task

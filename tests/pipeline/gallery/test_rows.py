@@ -7,8 +7,8 @@ import pytest
 from pipeline.errors import InvalidStore
 from pipeline.gallery import rows
 from pipeline.gallery.rows import Rows
-from pipeline.objects import Objects
-from pipeline.places import connect
+from pipeline.storage.objects import Objects
+from pipeline.storage.places import connect
 from pipeline.store import Store
 from tests.pipeline.gallery.samples import commit, filled
 from tests.pipeline.sample_assets import open_store
@@ -39,7 +39,7 @@ def test_the_newest_come_first_and_equals_by_id(tmp_path: Path) -> None:
 def test_columns_of_one_recipe_are_null_for_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline import catalog
+    from pipeline.dataset import catalog
 
     store = filled(tmp_path, 2)
     tables = list(catalog.rows(store))

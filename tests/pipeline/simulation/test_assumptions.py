@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.pool import MAX_COMING
+from pipeline.fleet.pool import MAX_COMING
 from pipeline.simulation.assumptions import Assumptions
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.objects import Objects
 from pipeline.simulation.bucket import Bucket, Refused, Unanswered, asset_bytes
+from pipeline.storage.objects import Objects
 from pipeline.store import Store
 
 ASSET, ONE, OTHER = "a" * 32, "1" * 32, "2" * 32

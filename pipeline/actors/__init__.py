@@ -1,0 +1,1 @@
+"""What happens inside actors: texts embedded, scenes optimised, assets published."""

@@ -1,0 +1,1 @@
+"""What an output holds: assets, packed files, snapshots, catalog, failures, scores, lease."""

@@ -1,0 +1,1 @@
+"""The actors as the driver has them: started, reached, asked, found dead, replaced."""

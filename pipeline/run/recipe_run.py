@@ -1,0 +1,89 @@
+"""The tasks of one recipe: a gang serves one recipe, so that each has a fleet of its own."""
+
+from dataclasses import dataclass
+
+from pipeline.actors.embeddings import Wanted
+from pipeline.actors.engine_port import EngineFactory, EngineSpec, TextFactory
+from pipeline.fleet.cluster import Cluster
+from pipeline.run.interruption import Interruption
+from pipeline.run.job import Job
+from pipeline.run.ledger import Ledger
+from pipeline.run.schedule import Schedule
+
+_TEXTS_SECONDS = 600.0
+"""How long an attempt waits for its texts, at most; always less than what counts as hanging, so
+that a slow text encoder is not taken for a hung actor."""
+
+
+@dataclass(frozen=True)
+class Factories:
+    """What actors load: the engine, and the text encoder of an encode stage if there is one."""
+
+    engine: EngineFactory
+    texts: TextFactory | None
+
+
+def make_recipe(
+    job: Job,
+    cluster: Cluster,
+    factories: Factories,
+    recipe: str,
+    num_actors: int,
+    ledger: Ledger,
+    interruption: Interruption,
+) -> None:
+    """Makes the tasks of a recipe. RunError as `Dispatcher.run`, and KeyboardInterrupt."""
+    # Ray comes with them: not before there is something to make.
+    from pipeline.actors.encode_stage import EncodeStage
+    from pipeline.fleet.ray_fleet import RayFleet
+    from pipeline.run.dispatch import Dispatcher
+
+    tasks = job.plan.tasks.of(recipe)
+    use_gpu = job.settings.gpus is not None or cluster.num_gpus > 0
+    spec = _spec(job, cluster, factories, recipe, use_gpu=use_gpu)
+    stage = None
+    if factories.texts is not None:
+        handle = cluster.create_encoder(factories.texts, spec, job.store, use_gpu=use_gpu)
+        stage = EncodeStage(handle, Wanted(job.store, spec))
+
+    fleet = RayFleet(
+        lambda: cluster.create_actor(factories.engine, spec, job.store, use_gpu=use_gpu),
+        cluster,
+        size=min(num_actors, len(tasks)),
+        hang_seconds=60 * job.settings.hang_minutes,
+        encoder=None if stage is None else stage.handle,
+    )
+    schedule = Schedule(
+        tasks,
+        num_tasks=len(tasks),
+        num_slots=spec.num_slots,
+        histories=job.histories,
+        resumable=job.checkpointed,
+    )
+    dispatcher = Dispatcher(fleet, schedule, ledger, stage=stage)
+    try:
+        with interruption.softened(dispatcher.stop):
+            dispatcher.run()
+        if stage is not None:
+            stage.clear()
+    finally:
+        fleet.close()
+        if stage is not None:
+            stage.close()
+
+
+def _spec(
+    job: Job, cluster: Cluster, factories: Factories, recipe: str, *, use_gpu: bool
+) -> EngineSpec:
+    chosen, minutes = job.choice.recipes[recipe], job.settings.checkpoint_minutes
+    hang_seconds = 60 * job.settings.hang_minutes
+    return EngineSpec(
+        recipe=chosen.to_dict(),
+        guidance=job.weights.guidance,
+        guidance_digest=job.weights.digest,
+        num_slots=job.settings.slots or chosen.num_slots,
+        num_threads=cluster.threads(use_gpu=use_gpu),
+        has_text_encoder=factories.texts is None,
+        checkpoint_seconds=60 * minutes if minutes else None,
+        texts_seconds=min(_TEXTS_SECONDS, hang_seconds / 2),
+    )

@@ -1,0 +1,1 @@
+"""Bytes under URLs: a local disk, gs:// and s3:// behind two ways to write."""

@@ -1,0 +1,77 @@
+"""Conditions are expressions over the catalog, and can reach nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.export import selection
+from pipeline.store import Store
+from tests.pipeline.packed import fill
+from tests.pipeline.sample_assets import open_store, sample_task
+
+COLLECTIONS = ("demo", "other's")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Six assets in two collections."""
+    store = open_store(str(tmp_path_factory.mktemp("out")))
+    fill(store, range(6), COLLECTIONS)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("condition", "numbers"),
+    [
+        ("seed > 3", [4, 5]),
+        ("SEED == 3", [3]),
+        ("seed in (1, 5) and collection = 'other''s'", [1, 5]),
+        ("prompt like '%number 2'", [2]),
+        ("loss_sds is null", []),
+        ("mesh_watertight and loss_sds between 0.2 and 0.3", [0, 1, 2, 3, 4, 5]),
+        ("created_at >= '2026-11-23' and seed < 1", [0]),
+        ("null", []),
+        ("seed = (select max(seed) from catalog)", [5]),
+    ],
+)
+def test_a_condition_chooses(store: Store, condition: str, numbers: list[int]) -> None:
+    found = selection.where(store, condition)
+    assert found == sorted(sample_task(k, collection=COLLECTIONS[k % 2]).asset_id for k in numbers)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "",
+        "seed >",
+        "nothing > 1",
+        "prompt > 1",
+        "seed = 1; drop table catalog",
+        "seed = 1) union (select 1",
+        "seed = 1 order by 1",
+        "asset_id in (select content from read_text('/etc/hostname'))",
+        "asset_id in (select * from '/etc/hostname')",
+        "asset_id in (select asset_id from store)",
+        "asset_id in (select content from read_text('https://localhost/x'))",
+        "(select count(*) from duckdb_settings() where name = getenv('HOME')) > 0",
+        "(install httpfs)",
+    ],
+)
+def test_what_is_no_condition_is_a_mistake(store: Store, condition: str) -> None:
+    with pytest.raises(UserError, match=r"^--where .* expected an SQL condition [^\n]*$"):
+        selection.where(store, condition)
+
+
+def test_no_setting_can_be_unlocked(store: Store) -> None:
+    inside = "(select value from duckdb_settings() where name = '{}') = '{}'"
+    for name, value in (("enable_external_access", "false"), ("lock_configuration", "true")):
+        assert len(selection.where(store, inside.format(name, value))) == 6
+
+
+def test_an_output_without_assets_chooses_none(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    assert selection.where(store, "seed = 1") == []
+    assert selection.everything(store) == []
+    with pytest.raises(UserError, match="has no asset whose id begins so"):
+        selection.named(store, ("ab",))

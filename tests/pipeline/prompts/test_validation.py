@@ -1,0 +1,63 @@
+"""What `dreambatch validate` finds; its exit codes are in test_cli."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.prompts.validation import check
+from tests.pipeline.runs import write_hollow_weights, write_manifest
+
+
+def look(manifest: Path, **changes: object) -> str:
+    options = {"recipe": None, "guidance": None, "limit": None, "strict": False} | changes
+    return check(str(manifest), **options)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_manifest_alone(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", ["a ball", "a cube"])
+    assert look(manifest) == f"{manifest}: 2 prompts, 0 rejected"
+
+
+def test_long_lists_of_rejections_are_cut(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", ["a ball", *[""] * 30])
+    lines = look(manifest).splitlines()
+    assert lines[0].endswith("1 prompts, 30 rejected")
+    assert len(lines) == 22
+    assert lines[-1] == "... and 10 more"
+
+
+def test_recipe_and_weights(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", ["a ball"])
+    weights = write_hollow_weights(tmp_path / "weights")
+    lines = look(manifest, recipe="smoke", guidance=str(weights)).splitlines()
+    assert lines[1].startswith("recipe smoke: six steps")
+    assert lines[2] == f"guidance {weights}: complete, in {weights}"
+    with pytest.raises(UserError, match="no such directory"):
+        look(manifest, guidance=str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="did you mean 'smoke'"):
+        look(manifest, recipe="smokes")
+
+
+def test_a_row_is_judged_as_a_run_would(tmp_path: Path) -> None:
+    recipes = ["smoke", "unheard", "dreamfusion_if", None]
+    manifest = write_manifest(tmp_path / "m.parquet", ["a", "b", "c", "d"], recipe=recipes)
+    lines = look(manifest).splitlines()
+    assert lines[0].endswith("2 prompts, 2 rejected")
+    assert lines[1].startswith("row 1: unknown recipe 'unheard': expected one of ")
+    assert lines[2].startswith("row 2: recipe 'dreamfusion_if' is for the model ")
+    with pytest.raises(UserError, match="row 1 of the manifest is rejected: unknown recipe"):
+        look(manifest, strict=True)
+
+
+def test_rows_that_ask_for_one_asset_under_the_named_recipe(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", ["a", "a"], recipe=["smoke", None])
+    assert look(manifest).endswith("2 prompts, 0 rejected")
+    assert "row 1: asks for the asset of row 0 again" in look(manifest, recipe="smoke")
+
+
+def test_a_limit_must_be_positive(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", ["a", "b"])
+    assert "1 prompts" in look(manifest, limit=1)
+    with pytest.raises(UserError, match="--limit"):
+        look(manifest, limit=0)
