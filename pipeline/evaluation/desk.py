@@ -64,6 +64,14 @@ class Desk:
         self._flushed = time.monotonic()
         self.scored = scores.scored(metric)
         self.num_new, self.num_wanted, self.num_foreign = 0, 0, 0
+        self._series = {
+            name: f"{metric.label}_{score}"
+            for score in (*SHARES, *HITS)
+            if (name := self._columns.name(score)) in self._columns.schema.names
+        }
+        """By column, under which name its values are in the metrics."""
+        for series in self._series.values():
+            metrics.expect("asset_score", score=series)
 
     def judge_again(self) -> int:
         """Scores, in this pool, what the same judge has seen for another one; returns how many."""
@@ -128,12 +136,9 @@ class Desk:
         found = self._examiner.judge(looks, prompts, self._metric.captions)
         table = self._columns.table(ids, prompts, looks, found)
         self._held.append(table)
-        for score in (*SHARES, *HITS):
-            name = self._columns.name(score)
-            if name in table.column_names:
-                for value in table[name].drop_null().to_pylist():
-                    label = f"{self._metric.label}_{score}"
-                    self._metrics.observe("asset_score", value, score=label)
+        for name, series in self._series.items():
+            for value in table[name].drop_null().to_pylist():
+                self._metrics.observe("asset_score", value, score=series)
 
     def _is_due(self) -> bool:
         is_late = time.monotonic() - self._flushed >= _FLUSH_SECONDS

@@ -13,7 +13,7 @@ from pipeline.metrics import METRICS
 from tests import clusters
 from tests.monitoring import expressions, prometheus, submission, world
 from tests.monitoring.expressions import Query
-from tests.monitoring.world import Run, World
+from tests.monitoring.world import Run, Scored, World
 from tests.pipeline.runs import failures, summary
 
 pytestmark = [
@@ -24,14 +24,13 @@ pytestmark = [
     ),
 ]
 
-_NO_SCORES = "`dreambatch evaluate` comes after a run"
-NO_DATA: dict[str, str] = {
-    "quality / Score / {{score}}": _NO_SCORES,
-    "quality / Scores, over time / {{score}} p10": _NO_SCORES,
-    "quality / Scores, over time / {{score}} p50": _NO_SCORES,
-    "quality / Scores, over time / {{score}} p90": _NO_SCORES,
+OF_SCORES = {
+    "quality / Score / {{score}}",
+    "quality / Scores, over time / {{score}} p10",
+    "quality / Scores, over time / {{score}} p50",
+    "quality / Scores, over time / {{score}} p90",
 }
-"""Expressions that this world has no data for, by dashboard, panel and legend, and why."""
+"""Expressions that have data once `dreambatch evaluate` has come after a run."""
 
 PACKAGE_BYTES = 60 * 2**20
 RUNS = pytest.mark.parametrize("name", ["job", "mishaps"])
@@ -43,9 +42,9 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield found
 
 
-def _has_data(live: World, run: Run, expression: str) -> bool:
-    """Whether it has a value, not NaN, at any second of a run."""
-    series = live.prometheus.range(expression, run.start, run.end + 1)
+def _has_data(live: World, event: Run | Scored, expression: str) -> bool:
+    """Whether it has a value, not NaN, at any second of a run or an evaluation."""
+    series = live.prometheus.range(expression, event.start, event.end + 1)
     return any(math.isfinite(value) for _, samples in series for _, value in samples)
 
 
@@ -57,7 +56,18 @@ def test_every_panel_shows_data(live: World) -> None:
     queries = _queries(live, live.mishaps)
     assert len(queries) >= 40
     empty = {q.name for q in queries if not _has_data(live, live.mishaps, q.expression)}
-    assert empty == NO_DATA.keys()
+    assert empty == OF_SCORES
+
+
+def test_every_score_panel_shows_data(live: World) -> None:
+    """Chosen by the run, as all panels are, while its assets are judged."""
+    of_scores = [q for q in _queries(live, live.mishaps) if q.name in OF_SCORES]
+    assert len(of_scores) == len(OF_SCORES)
+    assert [q.name for q in of_scores if not _has_data(live, live.scored, q.expression)] == []
+    counted = "sum by (score) (dreambatch_asset_score_count)"
+    last = live.prometheus.range(counted, live.scored.start, live.scored.end)
+    numbers = {labels["score"]: samples[-1][1] for labels, samples in last}
+    assert numbers["j2_similarity"] == numbers["j2_kind"] == 10, live.scored.said
 
 
 def test_runs_are_offered_newest_first(live: World) -> None:

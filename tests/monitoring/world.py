@@ -1,10 +1,12 @@
-"""A small world under watch: a head without work, a machine with two actors, Prometheus, two runs.
+"""A small world under watch: a head without work, a machine with two actors, Prometheus, two runs
+and an evaluation.
 
     job      the demo's manifest, submitted as the guide says it
     mishaps  ten assets of two prompts, one row that is rejected, one prompt that is quarantined:
              its recipe's learning rate is no float32, so that every scene becomes NaN
+    scored   the assets of the second, by the judge that comes with the package, at its address
 
-Both with the real engine and the real weights, in few steps. The machines find no `pipeline` and no
+All with the real engine and the real weights, in few steps. The machines find no `pipeline` and no
 `engine` but one that refuses to be imported: what runs is what travelled.
 """
 
@@ -51,6 +53,15 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scored:
+    """An evaluation that has ended: what was said, when it began and ended."""
+
+    said: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class World:
     """What is left of it for tests to ask."""
 
@@ -59,6 +70,7 @@ class World:
     head: Head
     job: Run
     mishaps: Run
+    scored: Scored
 
     @cached_property
     def runs(self) -> dict[str, Run]:
@@ -94,6 +106,22 @@ class Watched:
         )
         return Run(output=output, said=said, run_id=run_id, start=samples[0][0], end=samples[-1][0])
 
+    def evaluate(self, output: Path) -> Scored:
+        """Has the assets of an output scored, to the end."""
+        start = time.time()
+        words = ["evaluate", "--output", output, "--metrics-port", self.job_port]
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline", *map(str, words)],
+            cwd=clusters.ROOT,
+            capture_output=True,
+            text=True,
+            timeout=_LONG_SECONDS,
+            check=False,
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == 0, said
+        return Scored(said=said, start=start, end=time.time())
+
 
 @contextmanager
 def watch(directory: Path) -> Iterator[Watched]:
@@ -122,12 +150,14 @@ def watch(directory: Path) -> Iterator[Watched]:
 def serve(directory: Path) -> Iterator[World]:
     """Builds it, lets both runs happen, and keeps Prometheus and the cluster until the end."""
     with watch(directory) as watched:
+        job, mishaps = watched.submit("demo", _DEMO, "smoke"), _mishaps(watched)
         yield World(
             prometheus=watched.prometheus,
             targets=watched.targets,
             head=watched.head,
-            job=watched.submit("demo", _DEMO, "smoke"),
-            mishaps=_mishaps(watched),
+            job=job,
+            mishaps=mishaps,
+            scored=watched.evaluate(mishaps.output),
         )
 
 
