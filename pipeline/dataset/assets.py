@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
+from itertools import groupby, islice
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +28,9 @@ from pipeline.storage.objects import Objects
 
 Columns = list[str] | Callable[[pa.Schema], list[str]] | None
 """Columns by name, or by a choice among those of a file; None for the scalars."""
+
+Unreadable = InvalidStore | FileNotFoundError
+"""Why an asset cannot be read: its file is damaged, or not there."""
 
 _SHARDS_AHEAD = 16
 _GROUPS_AHEAD = 1024
@@ -131,6 +134,21 @@ class Assets:
         read = partial(self._read_group, columns=columns)
         for rows in self._objects.map(read, groups, ahead=ahead):
             yield from rows
+
+    def read_each(
+        self, asset_ids: Sequence[str], columns: Columns, *, ahead: int = _GROUPS_AHEAD
+    ) -> Iterator[pa.Table | Unreadable]:
+        """As `read`, past what cannot be read: the error stands in the table's place."""
+        num_read = 0
+        while num_read < len(asset_ids):
+            remaining = islice(asset_ids, num_read, None)
+            try:
+                for table in self.read(remaining, columns, ahead=ahead):
+                    num_read += 1
+                    yield table
+            except (InvalidStore, FileNotFoundError) as error:
+                num_read += 1
+                yield error
 
     def read_packed(self, asset_id: str, columns: Columns) -> pa.Table | None:
         """Some columns of an asset in a recent snapshot, None if it is not packed."""

@@ -27,11 +27,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.dataset.asset_table import MESH, SCALARS, asset_schema, parquet_options, scalar_names
-from pipeline.dataset.assets import Shard
+from pipeline.dataset.assets import Shard, Unreadable
 from pipeline.dataset.ranking import COLUMN as BEST_COLUMN
 from pipeline.dataset.ranking import Ranking, Verdicts
 from pipeline.dataset.scores import PREFIX, Scores, score_tables
-from pipeline.errors import InvalidStore
 from pipeline.storage.damage import is_damage
 from pipeline.store import Store
 
@@ -150,19 +149,13 @@ def readable(
 ) -> Iterator[pa.Table]:
     """Some columns (None: the scalars) of the assets that can be read, one table each; files that
     cannot are named once, behind the complaint."""
-    remaining, named = asset_ids, set[str]()
-    while remaining:
-        num_read = 0
-        try:
-            for table in store.read_assets(remaining, columns):
-                yield table
-                num_read += 1
-        except (InvalidStore, FileNotFoundError) as error:
-            if str(error) not in named:
-                _LOG.warning("%s: %s", complaint, error)
-            named.add(str(error))
-            num_read += 1
-        remaining = remaining[num_read:]
+    named = set[str]()
+    for found in store.assets.read_each(asset_ids, columns):
+        if not isinstance(found, Unreadable):
+            yield found
+        elif str(found) not in named:
+            _LOG.warning("%s: %s", complaint, found)
+            named.add(str(found))
 
 
 class _OldRows:

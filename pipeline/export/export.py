@@ -6,7 +6,7 @@ cannot be read, or that has something else in it than its columns say, is named 
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 
 from pipeline.dataset import judgements
+from pipeline.dataset.assets import Unreadable
 from pipeline.errors import InvalidStore, UserError
 from pipeline.export import formats, selection
 from pipeline.export.asset_files import DamagedAsset
@@ -85,7 +86,8 @@ def write(
     judged = judgements.read(store)
     num_written, spoken = 0, time.monotonic()
     try:
-        for asset_id, found in _read(store, missing):
+        each = store.assets.read_each(missing, _columns, ahead=_AHEAD)
+        for asset_id, found in zip(missing, each, strict=True):
             try:
                 place.add(_row(found) | judged.of(asset_id))
                 num_written += 1
@@ -140,28 +142,12 @@ def _selected(store: Store, request: Request) -> list[str]:
     return selection.named(store, request.prefixes)
 
 
-def _read(
-    store: Store, asset_ids: Sequence[str]
-) -> Iterator[tuple[str, pa.Table | InvalidStore | FileNotFoundError]]:
-    """Each asset as a table of one row, or why it cannot be read."""
-    start = 0
-    while start < len(asset_ids):
-        remaining = (asset_ids[k] for k in range(start, len(asset_ids)))
-        try:
-            for table in store.assets.read(remaining, _columns, ahead=_AHEAD):
-                start += 1
-                yield asset_ids[start - 1], table
-        except (InvalidStore, FileNotFoundError) as error:
-            start += 1
-            yield asset_ids[start - 1], error
-
-
 def _columns(schema: pa.Schema) -> list[str]:
     """All but the field, which no other program reads."""
     return [name for name in schema.names if name != "field"]
 
 
-def _row(found: pa.Table | InvalidStore | FileNotFoundError) -> dict[str, Any]:
+def _row(found: pa.Table | Unreadable) -> dict[str, Any]:
     if isinstance(found, InvalidStore):
         raise DamagedAsset(str(found)) from found
     if isinstance(found, FileNotFoundError):

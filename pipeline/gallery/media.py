@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pipeline.dataset.asset_names import shard_of
-from pipeline.errors import InvalidStore
+from pipeline.dataset.assets import Unreadable
 from pipeline.gallery.scripts import script
 from pipeline.storage.objects import Objects
 from pipeline.store import Store
@@ -35,25 +35,13 @@ def write(store: Store, site: Objects, asset_ids: Iterable[str]) -> Iterator[tup
     named in the log."""
     remaining = iter(asset_ids)
     while group := list(itertools.islice(remaining, _AT_ONCE)):
-        for asset_id, asset in _readable(store, group):
-            if asset is not None:
-                _write_asset(site, asset_id, asset)
-            yield asset_id, asset is not None
-
-
-def _readable(store: Store, group: list[str]) -> Iterator[tuple[str, dict[str, Any] | None]]:
-    """The assets in order, None for one that cannot be read."""
-    while group:
-        num_read = 0
-        try:
-            for asset_id, table in zip(group, store.read_assets(group, _COLUMNS), strict=True):
-                num_read += 1
-                yield asset_id, table.to_pylist()[0]
-        except (InvalidStore, FileNotFoundError) as error:
-            _LOG.warning("left out of the gallery: %s", error)
-            yield group[num_read], None
-            num_read += 1
-        group = group[num_read:]
+        each = store.assets.read_each(group, _COLUMNS)
+        for asset_id, found in zip(group, each, strict=True):
+            if isinstance(found, Unreadable):
+                _LOG.warning("left out of the gallery: %s", found)
+            else:
+                _write_asset(site, asset_id, found.to_pylist()[0])
+            yield asset_id, not isinstance(found, Unreadable)
 
 
 def _write_asset(site: Objects, asset_id: str, asset: dict[str, Any]) -> None:

@@ -66,6 +66,21 @@ def test_columns_can_be_chosen_among_those_of_a_file(mixed: Store) -> None:
         assert not {"field", "asset_id", "views"} & set(table.column_names)
 
 
+def test_what_cannot_be_read_is_passed_over(mixed: Store, tmp_path: Path) -> None:
+    asked = sorted(mixed.committed())
+    shards = list(mixed.shards())
+    alone = [x for shard in shards for x in shard.loose if shard.file_of(x) == asset_name(x)]
+    (tmp_path / asset_name(alone[0])).write_bytes(b"PAR1")
+    asked.insert(2, gone := "0" * 32)
+    found = dict(zip(asked, mixed.assets.read_each(asked, ["asset_id"]), strict=True))
+    assert isinstance(found.pop(alone[0]), InvalidStore)
+    assert isinstance(found.pop(gone), FileNotFoundError)
+    for asset_id, table in found.items():
+        assert not isinstance(table, assets_module.Unreadable)
+        assert table["asset_id"].to_pylist() == [asset_id]
+    assert len(found) == len(asked) - 2
+
+
 def test_neighbours_in_a_row_group_are_read_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,13 +74,13 @@ def test_only_new_assets_are_read_and_lost_ones_leave(
     store.commit(new.asset_id, sample_bytes(new))
     (tmp_path / asset_name(lost.asset_id)).unlink()
     read: list[str] = []
-    read_assets = store.read_assets
+    read_each = store.assets.read_each
 
     def watched(names: list[str], columns: list[str] | None):
         read.extend(names)
-        return read_assets(names, columns)
+        return read_each(names, columns)
 
-    monkeypatch.setattr(store, "read_assets", watched)
+    monkeypatch.setattr(store.assets, "read_each", watched)
     table = catalog.collect(store)
     assert read == [new.asset_id]
     expected = {sample_task(k).asset_id for k in (1, 2, 7)}

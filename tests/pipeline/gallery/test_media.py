@@ -2,8 +2,8 @@ import base64
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from pipeline.gallery import media
@@ -93,12 +93,12 @@ def test_few_assets_are_in_memory_at_once(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(media, "_AT_ONCE", 4)
     store, site = filled(tmp_path / "data", 10), site_at(tmp_path / "site")
     asked: list[int] = []
-    read = store.read_assets
+    read = store.assets.read_each
 
-    def watched(asset_ids: list[str], columns: list[str]) -> Iterator[pa.Table]:
+    def watched(asset_ids: list[str], columns: list[str]) -> Iterator[Any]:
         asked.append(len(asset_ids))
         return read(asset_ids, columns)
 
-    monkeypatch.setattr(store, "read_assets", watched)
+    monkeypatch.setattr(store.assets, "read_each", watched)
     assert len(list(media.write(store, site, ids(store)))) == 10
     assert asked == [4, 4, 2]
