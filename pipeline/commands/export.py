@@ -26,7 +26,7 @@ class Export:
     layout: Annotated[Literal["folders", "webdataset"], tyro.conf.arg(name="as")] = "folders"
     """A folder for each, or WebDataset: tar shards of many."""
     format: tuple[str, ...] = ()
-    """More formats in each folder: obj, ply, mp4."""
+    """More formats in each folder: obj, ply, mp4, textureless."""
     shard_mb: int = 500
     """Size of a shard at most."""
 

@@ -80,12 +80,12 @@ def _wanting(folder: Path, kinds: Iterable[str]) -> Iterator[formats.Format]:
 def _convert(folder: Path, kinds: Iterable[str]) -> None:
     """Make them; the file by which a format is known comes last. DamagedAsset if that fails."""
     for kind in _wanting(folder, kinds):
-        source = (folder / kind.source).read_bytes()
         try:
-            made = kind.convert(source)
+            made = kind.convert(lambda name: (folder / name).read_bytes())
         except asset_files.DAMAGE as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise DamagedAsset(f"{kind.source}: {reason}") from error
         for name in sorted(made, key=lambda name: name == kind.target):
+            (folder / name).parent.mkdir(exist_ok=True)
             with local_files.temporary(folder / name, made[name]) as temporary:
                 os.replace(temporary, folder / name)

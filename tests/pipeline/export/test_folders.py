@@ -11,7 +11,7 @@ import pytest
 from pipeline.export import asset_files, folders, formats
 from pipeline.export.asset_files import DamagedAsset
 from pipeline.export.folders import Folders
-from pipeline.export.formats import Format
+from pipeline.export.formats import Format, Read
 from pipeline.export.shards import Shards
 from tests.pipeline.export.test_asset_files import row
 from tests.pipeline.sample_assets import sample_asset
@@ -20,8 +20,8 @@ ASSET = row()
 EMPTY = row(sample_asset(is_empty=True))
 
 
-def reversed_mesh(glb: bytes) -> dict[str, bytes]:
-    if glb == b"bad":
+def reversed_mesh(read: Read) -> dict[str, bytes]:
+    if (glb := read("mesh.glb")) == b"bad":
         raise ValueError("no GLB\nof ours")
     return {"mesh.rev": glb[::-1], "mesh.side": b"side"}
 
@@ -126,6 +126,16 @@ def test_formats_are_made_at_once_or_later(tmp_path: Path) -> None:
     assert not [name for name in names(folder) if name.startswith(".")]
 
 
+def test_textureless_pictures_lie_in_a_directory_of_their_own(tmp_path: Path) -> None:
+    folder = tmp_path / ASSET["asset_id"]
+    Folders(tmp_path).add(ASSET)
+    made = Folders(tmp_path, ("textureless",))
+    assert not made.has(ASSET["asset_id"])
+    made.add(ASSET)
+    assert made.has(ASSET["asset_id"])
+    assert names(folder / "textureless") == names(folder / "images")
+
+
 @pytest.mark.usefixtures("_reverse")
 def test_an_empty_mesh_has_no_formats(tmp_path: Path) -> None:
     folders = Folders(tmp_path, ("rev",))
@@ -144,7 +154,7 @@ def test_a_mesh_that_is_none_is_damage(tmp_path: Path) -> None:
 def test_whatever_a_converter_meets_is_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def convert(_: bytes) -> dict[str, bytes]:
+    def convert(_: Read) -> dict[str, bytes]:
         raise error
 
     kind = Format(source="mesh.glb", target="mesh.rev", convert=convert)
