@@ -42,6 +42,8 @@ def write(store: Store, *, licence: str | None = None) -> str:
     `licence` as the hub names it; by default that of what the diffusion models make, if it is
     known. UserError for an output without assets.
     """
+    if not any(shard.asset_ids() for shard in store.shards()):
+        raise UserError(f"{store.url} has no assets: a card describes what a run has made")
     catalog.write(store)
     with store.objects.fetched(catalog.NAME) as path:
         text = draw(store, path, licence=licence)
@@ -52,7 +54,7 @@ def draw(store: Store, path: Path, *, licence: str | None) -> str:
     """The text of the card, from the catalog as a file of this machine."""
     counted = statistics.read(path, num_shown=_NUM_PROMPTS)
     if not counted.num_assets:
-        raise UserError(f"{store.url} has no assets: a card describes what a run has made")
+        raise UserError(f"{store.url} has no asset that can be read: a card describes such")
     listed = files.find(store)
     found = licences.of_models(store, path)
     licence = licence or licences.of_all(found.values())

@@ -220,6 +220,17 @@ def test_an_output_without_assets_has_no_card(
     assert main(["card", "--output", str(tmp_path)]) == 2
     assert "has no assets: a card describes" in capsys.readouterr().err
     assert not (tmp_path / "README.md").exists()
+    assert not (tmp_path / "catalog").exists(), "a mistake writes nothing"
+
+
+def test_an_output_of_damaged_assets_has_no_card(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(open_store(str(tmp_path)), [0])
+    (asset,) = (tmp_path / "assets").rglob("*.parquet")
+    asset.write_bytes(b"PAR1")
+    assert main(["card", "--output", str(tmp_path)]) == 2
+    assert "has no asset that can be read" in capsys.readouterr().err
 
 
 def read(output: Path, patterns: list[str]) -> list[str]:
