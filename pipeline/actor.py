@@ -15,10 +15,8 @@ from pipeline.actors.engine_port import EngineFactory, EngineSpec
 from pipeline.actors.preparation import Preparer
 from pipeline.actors.publisher import Publisher, StageError
 from pipeline.actors.worker import Observe, Worker
-from pipeline.fleet.fleet import Glance
 from pipeline.metrics import METRICS, PREFIX
-from pipeline.records import Outcome
-from pipeline.run.schedule import Attempt
+from pipeline.records import Attempt, Glance, Outcome
 from pipeline.store import Store
 
 _LEAVE_SECONDS = 8.0

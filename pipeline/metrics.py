@@ -18,7 +18,7 @@ from wsgiref.simple_server import WSGIServer
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from pipeline import retry
-from pipeline.run.scrapes import Scraped
+from pipeline.scrapes import Scraped
 
 PREFIX = "dreambatch_"
 

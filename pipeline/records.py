@@ -1,6 +1,7 @@
 """What travels through the factory: plain, frozen, picklable records.
 
-manifest row -> Prompt | Rejection -> Task -> (actor) Provenance + engine Asset -> Outcome | Failure
+manifest row -> Prompt | Rejection -> Task -> Attempt -> (actor) Provenance + engine Asset
+                                                     -> Outcome | Failure
 
 Rows are counted from 0 and without a header, so that `pandas.DataFrame.iloc[row]` is the row. Times
 are seconds, sizes are bytes, moments are UTC in ISO 8601. The Arrow form of an asset is in
@@ -14,6 +15,8 @@ from typing import Any, ClassVar, Literal, Self
 from uuid import uuid4
 
 CommitResult = Literal["committed", "duplicate"]
+Cause = Literal["process", "node", "hung"]
+"""What became of a lost actor: its process died, its machine went away, or it did not move."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,35 @@ class Task:
     recipe_digest: str
     guidance: str
     guidance_digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One attempt at one task: what an actor is sent. `number` counts from 1.
+
+    `may_resume`: an earlier attempt with this seed may have left a checkpoint. `is_frugal`: it is
+    to be made in the least memory, in a gang of one slot and with the rays in small chunks.
+    """
+
+    task: Task
+    attempt_id: str
+    number: int
+    seed: int
+    alone: bool = False
+    may_resume: bool = False
+    is_frugal: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glance:
+    """How far an actor is: the part done of each scene by asset id, its device seconds that are not
+    in a checkpoint, scene steps a second (a step of a gang of eight is eight), and for how many
+    seconds nothing has moved although the actor has work."""
+
+    fractions: Mapping[str, float] = field(default_factory=dict)
+    unsaved_seconds: Mapping[str, float] = field(default_factory=dict)
+    steps_per_second: float = 0.0
+    stuck_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from pipeline import retry
-from pipeline.records import Outcome
-from pipeline.run.schedule import Attempt
+from pipeline.records import Attempt, Outcome
 
 
 @dataclass(kw_only=True, eq=False)

@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pipeline import retry
 from pipeline.actors.assignments import Assignment
 from pipeline.actors.engine_port import Gang, Saved
-from pipeline.run.schedule import Attempt
+from pipeline.records import Attempt
 from pipeline.storage.persistence import persist
 from pipeline.store import Store
 

@@ -14,8 +14,7 @@ from pipeline.actors.checkpointing import read_checkpoint
 from pipeline.actors.embeddings import entry_of
 from pipeline.actors.engine_port import EngineSpec, texts_asked
 from pipeline.actors.publisher import StageError
-from pipeline.records import Prompt
-from pipeline.run.schedule import Attempt
+from pipeline.records import Attempt, Prompt
 from pipeline.storage.persistence import persist_awaiting
 from pipeline.storage.seals import unseal
 from pipeline.store import Store

@@ -7,8 +7,7 @@ from pipeline import retry
 from pipeline.actors.engine_port import Engine, Finished
 from pipeline.dataset.asset_table import asset_table, to_parquet_bytes
 from pipeline.dataset.opacity import mean_opacity
-from pipeline.records import CommitResult, Provenance
-from pipeline.run.schedule import Attempt
+from pipeline.records import Attempt, CommitResult, Provenance
 from pipeline.storage.persistence import persist
 from pipeline.store import Store
 

@@ -26,9 +26,7 @@ from pipeline.actors.assignments import Assignment, Assignments
 from pipeline.actors.checkpointing import Checkpointing
 from pipeline.actors.engine_port import Engine, Gang
 from pipeline.actors.publisher import Publisher, StageError, described
-from pipeline.fleet.fleet import Glance
-from pipeline.records import Outcome
-from pipeline.run.schedule import Attempt
+from pipeline.records import Attempt, Glance, Outcome
 
 Observe = Callable[[str, float], None]
 """Takes the name of a stage, or of a part of a step, and its seconds."""

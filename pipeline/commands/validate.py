@@ -25,7 +25,7 @@ class Validate:
 
     def answer(self) -> int:
         """See `pipeline.commands`."""
-        from pipeline.prompts import validation
+        from pipeline import validation
 
         found = validation.check(
             self.manifest,

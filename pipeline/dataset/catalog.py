@@ -88,7 +88,7 @@ def save(store: Store, path: Path) -> None:
             for piece in pieces:
                 table = _concatenated([schema.empty_table(), pq.read_table(piece)])
                 table = _with_best(table, verdicts)
-                writer.write_table(table.select(schema.names), row_group_size=len(table))
+                writer.write_table(table.select(schema.names), row_group_size=max(1, len(table)))
 
 
 @contextmanager

@@ -12,25 +12,9 @@ fleets exist: `ray_fleet.RayFleet`, and the one that `simulate` draws.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
-from pipeline.records import Outcome
-from pipeline.run.schedule import Attempt
-
-Cause = Literal["process", "node", "hung"]
-"""What became of a lost actor: its process died, its machine went away, or it did not move."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Glance:
-    """How far an actor is: the part done of each scene by asset id, its device seconds that are not
-    in a checkpoint, scene steps a second (a step of a gang of eight is eight), and for how many
-    seconds nothing has moved although the actor has work."""
-
-    fractions: Mapping[str, float] = field(default_factory=dict)
-    unsaved_seconds: Mapping[str, float] = field(default_factory=dict)
-    steps_per_second: float = 0.0
-    stuck_seconds: float = 0.0
+from pipeline.records import Attempt, Cause, Glance, Outcome
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,11 +25,10 @@ from ray.exceptions import RayError, RayTaskError
 
 from pipeline.actor import NotLoaded
 from pipeline.errors import RunError
-from pipeline.fleet.fleet import Cause, Event, Glance, Glimpsed, Joined, Lost, Parted, Said, Settled
+from pipeline.fleet.fleet import Event, Glimpsed, Joined, Lost, Parted, Said, Settled
 from pipeline.fleet.inbox import Inbox
 from pipeline.fleet.pool import ActorPool
-from pipeline.records import Outcome
-from pipeline.run.schedule import Attempt
+from pipeline.records import Attempt, Cause, Glance, Outcome
 
 _TEND_SECONDS = 0.25
 """Pause between two looks at all that has to be looked at, which grow with the fleet."""

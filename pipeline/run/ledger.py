@@ -13,11 +13,11 @@ from itertools import chain, islice
 from pipeline import retry
 from pipeline.dataset.failure_log import FailureLog
 from pipeline.errors import RunError
-from pipeline.fleet.fleet import Glance, Lost
+from pipeline.fleet.fleet import Lost
 from pipeline.metrics import JobMetrics
-from pipeline.records import Failure, Outcome, Task
+from pipeline.records import Attempt, Failure, Glance, Outcome, Task
 from pipeline.run.progress import MAX_SCENE_BARS, Display, Snapshot, duration, shorten
-from pipeline.run.schedule import Attempt, Failed, Schedule
+from pipeline.run.schedule import Failed, Schedule
 from pipeline.storage import places
 from pipeline.store import Store
 

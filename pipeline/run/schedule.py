@@ -27,13 +27,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from pipeline import retry
-from pipeline.records import Outcome, Task, new_attempt_id
-
-if TYPE_CHECKING:
-    from pipeline.fleet.fleet import Cause
+from pipeline.records import Attempt, Cause, Outcome, Task, new_attempt_id
 
 LOOKAHEAD = 1
 """Tasks an actor holds beyond its slots, so that a free slot needs no word from the driver."""
@@ -43,23 +39,6 @@ _PROVEN, _NEW, _DOUBTFUL = range(3)
 """The last answer of an actor: an asset, none yet, a failure that may be its fault."""
 _ALONE = frozenset({"alone", "frugal"})
 """Changes after which a task has a gang for itself."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """One attempt at one task: what an actor is sent. `number` counts from 1.
-
-    `may_resume`: an earlier attempt with this seed may have left a checkpoint. `is_frugal`: it is
-    to be made in the least memory, in a gang of one slot and with the rays in small chunks.
-    """
-
-    task: Task
-    attempt_id: str
-    number: int
-    seed: int
-    alone: bool = False
-    may_resume: bool = False
-    is_frugal: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +170,7 @@ class Schedule:
         assert outcome.error_kind is not None, "a failed outcome names its kind"
         return self._fail(actor, attempt, outcome.error_kind, outcome.message or "")
 
-    def lose(self, actor: str, message: str, *, cause: "Cause") -> list[Failed]:
+    def lose(self, actor: str, message: str, *, cause: Cause) -> list[Failed]:
         """Takes note that an actor is gone with all that it held; it may join again later.
 
         The only task of an actor is charged; with company all are suspects; the loss of a whole

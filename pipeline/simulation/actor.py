@@ -12,9 +12,7 @@ from functools import partial
 from typing import Literal, Protocol
 
 from pipeline import retry
-from pipeline.fleet.fleet import Glance
-from pipeline.records import Outcome
-from pipeline.run.schedule import Attempt
+from pipeline.records import Attempt, Glance, Outcome
 from pipeline.simulation.bucket import asset_bytes
 from pipeline.simulation.draws import End, Fate
 from pipeline.simulation.gang import Gang, Scene

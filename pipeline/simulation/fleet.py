@@ -15,9 +15,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from pipeline.errors import RunError
-from pipeline.fleet.fleet import Cause, Event, Glimpsed, Joined, Lost, Parted, Settled
-from pipeline.records import Outcome
-from pipeline.run.schedule import Attempt
+from pipeline.fleet.fleet import Event, Glimpsed, Joined, Lost, Parted, Settled
+from pipeline.records import Attempt, Cause, Outcome
 from pipeline.simulation.actor import LEAVING_SECONDS, Actor
 from pipeline.simulation.draws import Fate
 from pipeline.simulation.node import Berth, Node

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline.run.schedule import Attempt
+from pipeline.records import Attempt
 from pipeline.simulation.draws import Fate
 
 

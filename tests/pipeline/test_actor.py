@@ -21,8 +21,7 @@ from pipeline.actor import OptimizationActor
 from pipeline.actors import preparation
 from pipeline.actors.engine_port import EngineSpec, load_engine
 from pipeline.metrics import METRICS, PREFIX
-from pipeline.records import Outcome
-from pipeline.run.schedule import Attempt
+from pipeline.records import Attempt, Outcome
 from pipeline.store import asset_name
 from tests.pipeline.fake_engine import SECONDS_PER_STEP, FakeEngine, unloadable
 from tests.pipeline.sample_assets import open_store, sample_task

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.actors.assignments import Assignment, Assignments
-from pipeline.run.schedule import Attempt
+from pipeline.records import Attempt
 from tests.pipeline.sample_assets import sample_task
 
 

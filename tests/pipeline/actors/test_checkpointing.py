@@ -12,7 +12,7 @@ import pytest
 from pipeline import retry
 from pipeline.actors.assignments import Assignment
 from pipeline.actors.checkpointing import Checkpointing, read_checkpoint
-from pipeline.run.schedule import Attempt
+from pipeline.records import Attempt
 from pipeline.store import Store
 from tests.pipeline.fake_engine import FakeGang, Request, Saved
 from tests.pipeline.sample_assets import open_store, sample_task

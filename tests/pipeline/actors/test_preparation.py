@@ -14,7 +14,7 @@ from ray.exceptions import ActorUnavailableError
 from pipeline.actors.embeddings import entry_name
 from pipeline.actors.preparation import Preparer
 from pipeline.actors.publisher import StageError
-from pipeline.run.schedule import Attempt
+from pipeline.records import Attempt
 from pipeline.storage.seals import seal
 from pipeline.store import Store
 from tests.pipeline.actors.test_embeddings import spec

@@ -8,8 +8,7 @@ import pytest
 
 from engine.export.asset import Asset
 from pipeline.actors.publisher import Publisher, StageError
-from pipeline.records import CommitResult
-from pipeline.run.schedule import Attempt
+from pipeline.records import Attempt, CommitResult
 from pipeline.store import Store, asset_name
 from tests.pipeline.fake_engine import FakeEngine, Request, Scene
 from tests.pipeline.sample_assets import open_store, sample_asset, sample_task

@@ -19,8 +19,7 @@ from pipeline.actors.checkpointing import Checkpointing, read_checkpoint
 from pipeline.actors.engine_port import EngineSpec
 from pipeline.actors.publisher import Publisher
 from pipeline.actors.worker import Worker
-from pipeline.records import Outcome, new_attempt_id
-from pipeline.run.schedule import Attempt
+from pipeline.records import Attempt, Outcome, new_attempt_id
 from tests.pipeline.fake_engine import (
     NUM_STEPS,
     SECONDS_PER_STEP,

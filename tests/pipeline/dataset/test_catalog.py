@@ -291,3 +291,13 @@ def test_packing_and_collecting_leave_scores_alone(tmp_path: Path) -> None:
     frame = pd.read_parquet(tmp_path / "catalog").set_index("asset_id")
     assert frame["score_x_overall"].dropna().to_dict() == {first: 0.25}
     assert before == {p: p.read_bytes() for p in (tmp_path / "scores").rglob("*") if p.is_file()}
+
+
+def test_a_dataset_of_damaged_assets_has_an_empty_catalog(tmp_path: Path) -> None:
+    store = filled(tmp_path, 2)
+    for path in (tmp_path / "assets").rglob("*.parquet"):
+        path.write_bytes(b"PAR1")
+    catalog.write(store)
+    table = pd.read_parquet(tmp_path / "catalog")
+    assert len(table) == 0
+    assert {"asset_id", "prompt", "asset_file"} <= set(table.columns)

@@ -8,11 +8,10 @@ from ray.exceptions import ActorDiedError
 from pipeline.actor import ActorFacts, NotLoaded
 from pipeline.errors import RunError
 from pipeline.fleet import pool as pool_module
-from pipeline.fleet.fleet import Event, Glance, Glimpsed, Joined, Lost, Parted, Said, Settled
+from pipeline.fleet.fleet import Event, Glimpsed, Joined, Lost, Parted, Said, Settled
 from pipeline.fleet.pool import MAX_FAULTS
 from pipeline.fleet.ray_fleet import RayFleet
-from pipeline.records import Outcome
-from pipeline.run.schedule import Attempt
+from pipeline.records import Attempt, Glance, Outcome
 from tests.pipeline.fake_ray import FakeRay, Handle, task_error, unavailable
 from tests.pipeline.sample_assets import sample_task
 

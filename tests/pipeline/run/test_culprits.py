@@ -12,9 +12,9 @@ from itertools import chain, count
 import pytest
 
 from pipeline import retry
-from pipeline.records import Outcome
+from pipeline.records import Attempt, Outcome
 from pipeline.run.culprits import MOST_FAILURES, Culprits, Failures
-from pipeline.run.schedule import Attempt, Failed, Schedule
+from pipeline.run.schedule import Failed, Schedule
 from tests.pipeline.sample_assets import sample_task
 
 SLOTS = 4

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import RunError
-from pipeline.fleet.fleet import Event, Glance, Glimpsed, Joined, Lost, Parted, Said, Settled
+from pipeline.fleet.fleet import Event, Glimpsed, Joined, Lost, Parted, Said, Settled
 from pipeline.metrics import JobMetrics
-from pipeline.records import Outcome, Task
+from pipeline.records import Attempt, Glance, Outcome, Task
 from pipeline.run import refusals
 from pipeline.run.dispatch import LEAVING_SECONDS, Dispatcher
 from pipeline.run.ledger import Ledger
 from pipeline.run.progress import LineDisplay
 from pipeline.run.refusals import MOST_REFUSED
-from pipeline.run.schedule import Attempt, Schedule
+from pipeline.run.schedule import Schedule
 from tests.pipeline.sample_assets import open_store, sample_task
 
 Turn = Callable[["ScriptedFleet"], Sequence[Event]]

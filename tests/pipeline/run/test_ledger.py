@@ -9,13 +9,13 @@ import pytest
 
 from pipeline.dataset.failure_log import FailureLog
 from pipeline.errors import RunError
-from pipeline.fleet.fleet import Glance, Lost
+from pipeline.fleet.fleet import Lost
 from pipeline.metrics import JobMetrics
-from pipeline.records import Failure, Outcome
+from pipeline.records import Attempt, Failure, Glance, Outcome
 from pipeline.retry import Decision
 from pipeline.run.ledger import Ledger
 from pipeline.run.progress import LINE_SECONDS, LineDisplay
-from pipeline.run.schedule import Attempt, Failed, Schedule
+from pipeline.run.schedule import Failed, Schedule
 from tests.pipeline.sample_assets import open_store, sample_task
 
 

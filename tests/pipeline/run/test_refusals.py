@@ -3,8 +3,9 @@
 import pytest
 
 from pipeline import retry
+from pipeline.records import Attempt
 from pipeline.run.refusals import MOST_REFUSED, STARVING_SECONDS, Refusals
-from pipeline.run.schedule import Attempt, Failed
+from pipeline.run.schedule import Failed
 from tests.pipeline.sample_assets import sample_task
 
 KEEPS_ON = retry.Decision(change="same")

@@ -21,9 +21,8 @@ from hypothesis.stateful import (
 )
 
 from pipeline import retry
-from pipeline.fleet.fleet import Cause
-from pipeline.records import Outcome, Task
-from pipeline.run.schedule import ACTORS_FOR_A_SUSPECT, LOOKAHEAD, Attempt, Failed, Schedule
+from pipeline.records import Attempt, Cause, Outcome, Task
+from pipeline.run.schedule import ACTORS_FOR_A_SUSPECT, LOOKAHEAD, Failed, Schedule
 from tests.pipeline.sample_assets import sample_task
 
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from pipeline.run.schedule import Attempt
+from pipeline.records import Attempt
 from pipeline.simulation.gang import Gang, Scene
 from tests.pipeline.sample_assets import sample_task
 

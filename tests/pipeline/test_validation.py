@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.prompts.validation import check
+from pipeline.validation import check
 from tests.pipeline.runs import write_hollow_weights, write_manifest
 
 

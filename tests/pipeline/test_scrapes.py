@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from pipeline.run.scrapes import FIRST_INTERVAL_SECONDS, MAX_PAUSE_SECONDS, Scraped
+from pipeline.scrapes import FIRST_INTERVAL_SECONDS, MAX_PAUSE_SECONDS, Scraped
 
 
 class Bench:
