@@ -1,11 +1,17 @@
 """Fixtures of all tests."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import clusters
+
+# Triton decides on import whether it compiles or interprets, and diffusers imports it: so before
+# anything else, whatever is collected first. Nothing but the kernels' own tests runs a kernel.
+os.environ.setdefault("TRITON_INTERPRET", "0" if shutil.which("nvidia-smi") else "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,21 +1,20 @@
-"""Multiresolution hash encoding and a small MLP, in plain torch (Instant NGP, arXiv 2201.05989).
+"""Multiresolution hash encoding and a small MLP (Instant NGP, arXiv 2201.05989).
 
-Level l has resolution n_l = base g^l with growth g, so that the last level has the finest one.
-A cell's corner has entry (x p0 xor y p1 xor z p2) mod T; coarse levels that fit into the table are
-indexed directly. Parameters: `tables` S L T F, and the MLP's matrices `w0` S (L F) H,
-`b0` S 1 H, `w1` S H 4, `b1` S 1 4 with outputs (raw density, 3 raw colours). Where levels come one
-after the other, features of those that are not there yet are zero.
+Level l has resolution n_l = base g^l with growth g, so that the last level has the finest one; the
+encoding is `engine.kernels.hash_encode`. Parameters: `tables` S L T F, and the MLP's matrices `w0`
+S (L F) H, `b0` S 1 H, `w1` S H 4, `b1` S 1 4 with outputs (raw density, 3 raw colours). Where
+levels come one after the other, features of those that are not there yet are zero.
 """
 
 import math
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from engine import kernels
 from engine.configs.fields import HashGridConfig
 from engine.fields.field import (
     Parameters,
@@ -24,11 +23,11 @@ from engine.fields.field import (
     bounded_exp,
     gaussian_blob,
     he_uniform,
+    outward,
 )
 from engine.fields.normals import with_normals
+from engine.kernels.hash_encode import encode, encode_with_slopes, pull
 from engine.philox import Purpose, uniform
-
-_PRIMES = (1, 2654435761, 805459861)
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,12 @@ class HashGrid:
         """Density, albedo and, if asked for, normals that can be trained through."""
 
         def evaluate(x: Float[Tensor, "S P 3"]) -> Samples:
-            values = self._network(parameters, x, part)
-            return Samples(self._sigma(values[..., 0], x), self._albedo(values[..., 1:]), None)
+            return self._samples(self._network(parameters, x, part), x)
 
         if not with_normal:
             return evaluate(x)
+        if self.config.normals == "analytic" and kernels.is_fused(x):
+            return self._with_slopes(parameters, x, part)
         return with_normals(evaluate, x, self.config.normals, self.config.normal_step)
 
     def total_variation(self, parameters: Parameters) -> Float[Tensor, "S"]:
@@ -102,59 +102,54 @@ class HashGrid:
     def _albedo(self, raw: Float[Tensor, "S P 3"]) -> Float[Tensor, "S P 3"]:
         return torch.sigmoid(raw) if self.config.albedo == "sigmoid" else 0.5 * raw + 0.5
 
+    def _samples(self, values: Float[Tensor, "S P 4"], x: Float[Tensor, "S P 3"]) -> Samples:
+        return Samples(self._sigma(values[..., 0], x), self._albedo(values[..., 1:]), None)
+
+    def _with_slopes(
+        self, parameters: Parameters, x: Float[Tensor, "S P 3"], part: Float[Tensor, "S"]
+    ) -> Samples:
+        """As `with_normals` by analysis, with slopes that came with the features.
+
+        The tables are read once, and one pass takes back both gradients. Differentiating twice
+        would read them thrice, and make a gradient to them, for nothing, on the way to the normal.
+        """
+        trains = torch.is_grad_enabled()
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            features, slopes = encode_with_slopes(
+                parameters["tables"], x.detach() / self.bound, self.resolutions(), self._seen(part)
+            )
+            if not features.requires_grad:
+                features.requires_grad_()
+            samples = self._samples(self._mlp(parameters, features), x)
+            by_features, by_x = torch.autograd.grad(
+                samples.sigma.sum(), (features, x), create_graph=trains, retain_graph=trains
+            )
+            normal = outward(pull(slopes, by_features) / self.bound + by_x)
+        if not trains:
+            return Samples(samples.sigma.detach(), samples.albedo.detach(), normal.detach())
+        return replace(samples, normal=normal)
+
     def _network(
         self, parameters: Parameters, x: Float[Tensor, "S P 3"], part: Float[Tensor, "S"]
     ) -> Float[Tensor, "S P 4"]:
-        features = encode(parameters["tables"], x / self.bound, self.resolutions())
-        if self.config.start_level:
-            is_seen = seen_levels(self.config, part).repeat_interleave(self.config.features, dim=1)
-            features = features * is_seen[:, None]
+        unit = x / self.bound
+        features = encode(parameters["tables"], unit, self.resolutions(), self._seen(part))
+        return self._mlp(parameters, features)
+
+    def _mlp(
+        self, parameters: Parameters, features: Float[Tensor, "S P C"]
+    ) -> Float[Tensor, "S P 4"]:
         hidden = torch.relu(torch.baddbmm(parameters["b0"], features, parameters["w0"]))
         return torch.baddbmm(parameters["b1"], hidden, parameters["w1"])
 
+    def _seen(self, part: Float[Tensor, "S"]) -> Int[Tensor, "S"] | None:
+        """Levels that are there; None where all are from the start."""
+        return seen_levels(self.config, part) if self.config.start_level else None
 
-def seen_levels(config: HashGridConfig, part: Float[Tensor, "S"]) -> Float[Tensor, "S L"]:
-    """1 for levels that are there, 0 for those to come.
 
-    There are start_level + floor((part - level_from) / level_every) of them.
-    """
+def seen_levels(config: HashGridConfig, part: Float[Tensor, "S"]) -> Int[Tensor, "S"]:
+    """How many levels are there: start_level + floor((part - level_from) / level_every)."""
     # A step that should be just the one may have been rounded to before it.
     added = ((part - config.level_from) / config.level_every + 1e-4).floor().clamp(min=0.0)
-    levels = torch.arange(config.num_levels, device=part.device)
-    return (levels < config.start_level + added[:, None]).to(part.dtype)
-
-
-def encode(
-    tables: Float[Tensor, "S L T F"], x: Float[Tensor, "S P 3"], resolutions: list[int]
-) -> Float[Tensor, "S P L*F"]:
-    """Interpolated table entries of all levels, concatenated coarse to fine; x in [-1, 1]^3."""
-    num_scenes, _, size, features = tables.shape
-    unit = (0.5 * x + 0.5).clamp(0.0, 1.0)
-    first_row = size * torch.arange(num_scenes, device=x.device)[:, None]
-    levels = []
-    for level, resolution in enumerate(resolutions):
-        scaled = unit * resolution
-        cell = scaled.detach().floor().clamp(max=resolution - 1)
-        fraction = scaled - cell
-        parts = (1.0 - fraction, fraction)
-        x0, y0, z0 = cell.long().unbind(-1)
-        table = tables[:, level].reshape(num_scenes * size, features)
-        value = torch.zeros(*x.shape[:2], features, device=x.device)
-        for i, j, k in product((0, 1), repeat=3):
-            row = first_row + _row(x0 + i, y0 + j, z0 + k, resolution, size)
-            # Not prod(): its gradient takes another path if any scene has a weight of 0.
-            weight = parts[i][..., 0] * parts[j][..., 1] * parts[k][..., 2]
-            entry = table.index_select(0, row.flatten()).view(*row.shape, features)
-            value = value + weight[..., None] * entry
-        levels.append(value)
-    return torch.cat(levels, dim=-1)
-
-
-def _row(
-    x: Int[Tensor, "*p"], y: Int[Tensor, "*p"], z: Int[Tensor, "*p"], resolution: int, size: int
-) -> Int[Tensor, "*p"]:
-    """Row of a lattice corner in its level's table."""
-    side = resolution + 1
-    if side**3 <= size:
-        return (z * side + y) * side + x
-    return (x * _PRIMES[0] ^ y * _PRIMES[1] ^ z * _PRIMES[2]) % size
+    return (config.start_level + added).clamp(max=config.num_levels).int()

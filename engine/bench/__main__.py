@@ -1,0 +1,107 @@
+"""Correctness, then speed, of kernels on this machine's GPU.
+
+    python -m engine.bench hash_encode --out DIR
+
+First the op's gate; where it does not hold there is one line and exit code 1, and no speed. Then
+one row a case, on the screen and in DIR/<op>.jsonl. Without a GPU Triton's interpreter runs all of
+it at a tiny size, to try the code: no speeds.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from engine import kernels
+from engine.bench import ops, rows
+from engine.bench.gate import GateError
+from engine.bench.rows import Row
+from engine.bench.timing import copy_rate, median_ms
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 measured, 1 the gate did not hold, 2 a mistake of the user's."""
+    parser = argparse.ArgumentParser(prog="python -m engine.bench")
+    parser.add_argument("op", choices=sorted(ops.OPS))
+    parser.add_argument("--out", type=Path, required=True, help="directory for the rows")
+    parser.add_argument("--commit", help="what to call the tree; by default git is asked")
+    chosen = parser.parse_args(arguments)
+    if not kernels.has_triton():
+        parser.error("kernels need Triton: pip install 'dreambatch[kernels]'")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        os.environ["TRITON_INTERPRET"] = "1"
+        print("no CUDA device: tiny sizes in Triton's interpreter; these are no speeds")
+    try:
+        found = measured(chosen.op, device, chosen.commit or rows.commit())
+    except GateError as error:
+        print(f"{chosen.op}: the gate does not hold, so nothing is timed: {error}", file=sys.stderr)
+        return 1
+    rows.keep(chosen.out / f"{chosen.op}.jsonl", found)
+    return 0
+
+
+def measured(name: str, device: torch.device, commit: str) -> list[Row]:
+    """The op's rows, printed as they come. Raises GateError before anything is timed."""
+    op, is_tiny = ops.load(name), device.type == "cpu"
+    errors = op.check(device, is_tiny=is_tiny)
+    for what, error in errors.items():
+        print(f"gate: {what} {error:.1e}")
+    rate = None if is_tiny else copy_rate(device)
+    if rate is not None:
+        print(f"copy: {1e-12 * rate:.2f} TB/s on {rows.device_name(device)}")
+    found = []
+    for case in op.cases(device, is_tiny=is_tiny):
+        row = _row(name, case, device, commit, rate, errors)
+        print(_told(row), flush=True)
+        found.append(row)
+    return found
+
+
+def _row(
+    name: str,
+    case: ops.Case,
+    device: torch.device,
+    commit: str,
+    rate: float | None,
+    errors: dict[str, float],
+) -> Row:
+    if rate is None:
+        case.run()
+        milliseconds = samples = share = None
+    else:
+        milliseconds = median_ms(case.run)
+        samples = 1e3 * case.num_samples / milliseconds
+        share = 1e3 * case.num_bytes / milliseconds / rate
+    return Row(
+        op=name,
+        part=case.part,
+        setting=case.setting,
+        device=rows.device_name(device),
+        versions=rows.versions(),
+        commit=commit,
+        milliseconds=milliseconds,
+        samples_per_second=samples,
+        num_bytes=case.num_bytes,
+        num_flops=case.num_flops,
+        share_of_copy_rate=share,
+        copy_rate=rate,
+        errors=errors,
+    )
+
+
+def _told(row: Row) -> str:
+    what = f"{row.op} {row.part:<20} {row.setting:<32}"
+    if row.milliseconds is None or row.samples_per_second is None:
+        return f"{what} ran"
+    return (
+        f"{what} {row.milliseconds:8.3f} ms {1e-6 * row.samples_per_second:8.0f} M samples/s "
+        f"{row.share_of_copy_rate:6.1%} of the copy rate"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""What is kept of a measurement: one JSON line, which a later one of the same key replaces."""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One case on one device."""
+
+    op: str
+    part: str
+    setting: str
+    device: str
+    versions: Mapping[str, str]
+    commit: str
+    milliseconds: float | None
+    """Median; None where kernels were interpreted, which tells nothing of their speed."""
+    samples_per_second: float | None
+    num_bytes: int
+    num_flops: int
+    share_of_copy_rate: float | None
+    """num_bytes over the time, by the copy rate of the same run."""
+    copy_rate: float | None
+    """Bytes a second."""
+    errors: Mapping[str, float]
+    """What the gate saw just before."""
+
+    @property
+    def key(self) -> str:
+        """Rows of the same key are measurements of the same thing."""
+        return _key(asdict(self))
+
+
+def device_name(device: torch.device) -> str:
+    """As its vendor names it; of a CPU, that kernels are interpreted there."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"interpreter on {platform.machine()}"
+
+
+def versions() -> dict[str, str]:
+    """Of what a kernel's speed depends upon."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "triton": importlib.metadata.version("triton"),
+        "cuda": str(torch.version.cuda),
+    }
+
+
+def commit() -> str:
+    """Of the tree that runs, with a + if it has been changed since; "unknown" outside of git."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    head = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True)
+    if head.returncode:
+        return "unknown"
+    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def keep(path: Path, rows: Iterable[Row]) -> None:
+    """Writes rows behind those in the file that have other keys."""
+    new = list(rows)
+    replaced = {row.key for row in new}
+    lines = path.read_text().splitlines() if path.exists() else []
+    kept = [line for line in lines if _key(json.loads(line)) not in replaced]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in [*kept, *(json.dumps(asdict(r)) for r in new)]))
+
+
+def _key(row: Mapping[str, object]) -> str:
+    names = ("op", "part", "setting", "device", "versions", "commit")
+    return json.dumps([row[name] for name in names], sort_keys=True)

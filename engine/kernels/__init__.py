@@ -1,0 +1,25 @@
+"""Fused kernels in Triton, each beside a plain-torch reference of the same signature.
+
+<op>/reference.py  the formula in plain torch, on any device, differentiable as often as one likes
+<op>/fused.py      the kernels and their autograd; the only files of an op that import triton
+<op>/__init__.py   the one public function, which chooses between the two
+<op>/README.md     the mathematics, and what bounds the speed
+
+All run over a leading scene axis. Importing an op needs no Triton.
+"""
+
+from functools import cache
+from importlib.util import find_spec
+
+from torch import Tensor
+
+
+@cache
+def has_triton() -> bool:
+    """Whether kernels can be compiled here; torch's CUDA builds for Linux bring Triton."""
+    return find_spec("triton") is not None
+
+
+def is_fused(x: Tensor) -> bool:
+    """Whether an op on this tensor runs its kernels, and not its reference."""
+    return x.is_cuda and has_triton()

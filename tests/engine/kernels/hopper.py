@@ -1,0 +1,56 @@
+"""Compiles kernels for a Hopper GPU, which needs none: Triton brings its whole compiler.
+
+A test process interprets kernels, so this is for one of its own (`compiled`).
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+Arguments = Mapping[str, Any]
+"""What each argument is: "*fp16" a pointer to aligned memory, "i32" an integer, "i32 % 16" one that
+16 divides, anything else a constant. There may be more than a kernel asks for, and `num_warps`."""
+
+
+def compiled(kernels: Sequence[tuple[str, Arguments]], cache: Path) -> list[str]:
+    """PTX of kernels, each `module:name` with its arguments; fails with the compiler's words."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.engine.kernels.hopper"],
+        input=json.dumps(kernels),
+        capture_output=True,
+        text=True,
+        env=os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(cache)},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def _ptx(name: str, arguments: Arguments) -> str:
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    module, kernel_name = name.split(":")
+    kernel = getattr(import_module(module), kernel_name)
+    signature, constants, attributes = {}, {}, {}
+    for place, name in enumerate(kernel.arg_names):
+        value = arguments[name]
+        if not isinstance(value, str):
+            signature[name], constants[(place,)] = "constexpr", value
+            continue
+        signature[name] = value.split(" ")[0]
+        if value.startswith("*") or value.endswith("% 16"):
+            attributes[(place,)] = [["tt.divisibility", 16]]
+    source = ASTSource(kernel, signature, constants, attributes)
+    options = {"num_warps": arguments.get("num_warps", 4)}
+    # To machine code, but what is looked at is the step before.
+    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"]
+
+
+if __name__ == "__main__":
+    print(json.dumps([_ptx(name, arguments) for name, arguments in json.load(sys.stdin)]))
