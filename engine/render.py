@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from engine import background, cameras, occupancy, volume
+from engine import background, cameras, occupancy
 from engine.fields import Field, Parameters, Samples
+from engine.kernels.composite import composite
 from engine.philox import Purpose, uniform
 from engine.recipe import Recipe
 from engine.shading import lambertian
@@ -40,6 +41,7 @@ class _Traced:
     """Some rays of every scene, before what lies behind it."""
 
     colour: Float[Tensor, "S R 3"]
+    opacity: Float[Tensor, "S R"]
     weights: Float[Tensor, "S R N"]
     distance: Float[Tensor, "S R N"]
     delta: Float[Tensor, "S R N"]
@@ -73,26 +75,26 @@ def render(
         march = occupancy.march(is_occupied, o, d, u[:, rays], recipe.march, field.bound)
         x = o[:, :, None] + march.distance[..., None] * d[:, :, None]
         samples = field.query(parameters, x.flatten(1, 2), part, with_normal=recipe.needs_normals)
-        weights = volume.composite(samples.sigma.view_as(march.delta), march.delta)
         colour = _colour(samples, x, views.light, rays // rays_per_view).view_as(x)
+        seen = composite(samples.sigma.view_as(march.delta), march.delta, colour)
         return _Traced(
-            colour=volume.accumulate(weights, colour),
-            weights=weights,
+            colour=seen.sums[0],
+            opacity=seen.opacity,
+            weights=seen.weights,
             distance=march.distance,
             delta=march.delta,
             normal=None if samples.normal is None else samples.normal.view_as(x),
         )
 
     traced = _in_chunks(trace, torch.arange(num_rays, device=u.device), ray_chunk)
-    opacity = traced.weights.sum(-1)
     backdrop = background.behind(
         recipe.background, parameters, directions, views.background, seed, step
     )
-    pixels = traced.colour + (1.0 - opacity)[..., None] * backdrop
+    pixels = traced.colour + (1.0 - traced.opacity)[..., None] * backdrop
     size = views.cameras.size
     return Rendering(
         picture=pixels.view(num_scenes, -1, size, size, 3).permute(0, 1, 4, 2, 3),
-        opacity=opacity,
+        opacity=traced.opacity,
         weights=traced.weights,
         distance=traced.distance,
         delta=traced.delta,
@@ -114,6 +116,7 @@ def _in_chunks(
     normals = [chunk.normal for chunk in chunks if chunk.normal is not None]
     return _Traced(
         colour=torch.cat([chunk.colour for chunk in chunks], dim=1),
+        opacity=torch.cat([chunk.opacity for chunk in chunks], dim=1),
         weights=torch.cat([chunk.weights for chunk in chunks], dim=1),
         distance=torch.cat([chunk.distance for chunk in chunks], dim=1),
         delta=torch.cat([chunk.delta for chunk in chunks], dim=1),

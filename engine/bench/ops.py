@@ -7,7 +7,13 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-OPS = {"hash_encode": "engine.bench.hash_encode"}
+OPS = {
+    "composite": "engine.bench.composite",
+    "dense_encode": "engine.bench.dense_encode",
+    "hash_encode": "engine.bench.hash_encode",
+    "march": "engine.bench.march",
+    "mlp": "engine.bench.mlp",
+}
 """Module by the name of the op. It may import triton; this one may not."""
 
 

@@ -2,6 +2,7 @@
 
 The fastest field on a CPU: one native operation a lattice. The outermost points of a lattice lie on
 the cube's faces; parameters `grid<n>` have axes S C Z Y X with C = (raw density, 3 raw colours).
+Where the channels lie in memory is the device's choice.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from engine.configs.fields import DenseGridConfig
 from engine.fields.field import Parameters, Samples, blob, outward
+from engine.kernels.dense_encode import dense_encode, memory_format
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,11 @@ class DenseGrid:
 
     def initial(self, seed: Int[Tensor, "S"]) -> Parameters:
         """Zeros: the blob alone, grey all over. The seed plays no part."""
+        layout = memory_format(seed.device)
         return {
-            f"grid{n}": torch.zeros(len(seed), 4, n, n, n, device=seed.device)
+            f"grid{n}": torch.zeros(len(seed), 4, n, n, n, device=seed.device).contiguous(
+                memory_format=layout
+            )
             for n in self.config.resolutions
         }
 
@@ -37,9 +42,7 @@ class DenseGrid:
         self, parameters: Parameters, x: Float[Tensor, "S P 3"], part: Float[Tensor, "S"]
     ) -> Float[Tensor, "S P"]:
         """Density alone, the same at any time of the run."""
-        places = x / self.bound
-        raw = sum(_read(grid[:, :1], places) for grid in self._grids(parameters))
-        assert isinstance(raw, Tensor)
+        raw = dense_encode([grid[:, :1] for grid in self._grids(parameters)], x / self.bound)
         return self._sigma(raw[..., 0], x)
 
     def query(
@@ -51,11 +54,10 @@ class DenseGrid:
         with_normal: bool,
     ) -> Samples:
         """Density, albedo and, if asked for, normals from the lattices' central differences."""
-        grids, places = self._grids(parameters), x / self.bound
+        grids = self._grids(parameters)
         if with_normal:
             grids = [torch.cat([grid, _differences(grid[:, :1])], dim=1) for grid in grids]
-        values = sum(_read(grid, places) for grid in grids)
-        assert isinstance(values, Tensor)
+        values = dense_encode(grids, x / self.bound)
         normal = None
         if with_normal:
             slope = (self.config.density_gain / self.bound) * values[..., 4:7]
@@ -81,20 +83,6 @@ class DenseGrid:
     def _blob_gradient(self, x: Float[Tensor, "S P 3"]) -> Float[Tensor, "S P 3"]:
         slope = self.config.blob_density / self.config.blob_radius
         return -slope * F.normalize(x, dim=-1)
-
-
-def _read(grid: Float[Tensor, "S C Z Y X"], x: Float[Tensor, "S P 3"]) -> Float[Tensor, "S P C"]:
-    """Trilinear interpolation at points of [-1, 1]^3; beyond it the border's values hold.
-
-    The native operation shares a batch, not its points, among a CPU's cores: so a scene's points
-    come in two parts where they can. The number is fixed to keep results the same on any machine.
-    """
-    num_scenes, num_points, _ = x.shape
-    parts = 2 if num_points % 2 == 0 else 1
-    grid = grid[:, None].expand(-1, parts, -1, -1, -1, -1).flatten(0, 1)
-    places = x.reshape(num_scenes * parts, 1, 1, -1, 3)
-    values = F.grid_sample(grid, places, align_corners=True, padding_mode="border")
-    return values[:, :, 0, 0].transpose(1, 2).reshape(num_scenes, num_points, -1)
 
 
 def _differences(grid: Float[Tensor, "S 1 Z Y X"]) -> Float[Tensor, "S 3 Z Y X"]:

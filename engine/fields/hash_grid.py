@@ -27,6 +27,7 @@ from engine.fields.field import (
 )
 from engine.fields.normals import with_normals
 from engine.kernels.hash_encode import encode, encode_with_slopes, pull
+from engine.kernels.mlp import mlp
 from engine.philox import Purpose, uniform
 
 
@@ -140,8 +141,7 @@ class HashGrid:
     def _mlp(
         self, parameters: Parameters, features: Float[Tensor, "S P C"]
     ) -> Float[Tensor, "S P 4"]:
-        hidden = torch.relu(torch.baddbmm(parameters["b0"], features, parameters["w0"]))
-        return torch.baddbmm(parameters["b1"], hidden, parameters["w1"])
+        return mlp(features, *(parameters[name] for name in ("w0", "b0", "w1", "b1")))
 
     def _seen(self, part: Float[Tensor, "S"]) -> Int[Tensor, "S"] | None:
         """Levels that are there; None where all are from the start."""

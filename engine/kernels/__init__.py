@@ -6,11 +6,16 @@
 <op>/README.md     the mathematics, and what bounds the speed
 
 All run over a leading scene axis. Importing an op needs no Triton.
+
+Off unless the environment says DREAMBATCH_KERNELS=1: the kernels are proven by Triton's interpreter
+and compiled for Hopper, but have not yet run on a GPU.
 """
 
+import os
 from functools import cache
 from importlib.util import find_spec
 
+import torch
 from torch import Tensor
 
 
@@ -20,6 +25,17 @@ def has_triton() -> bool:
     return find_spec("triton") is not None
 
 
+@cache
+def is_wanted() -> bool:
+    """Whether the environment asks for kernels."""
+    return os.environ.get("DREAMBATCH_KERNELS") == "1"
+
+
+def run_on(device: torch.device) -> bool:
+    """Whether ops on this device run their kernels."""
+    return device.type == "cuda" and is_wanted() and has_triton()
+
+
 def is_fused(x: Tensor) -> bool:
     """Whether an op on this tensor runs its kernels, and not its reference."""
-    return x.is_cuda and has_triton()
+    return run_on(x.device)

@@ -14,7 +14,7 @@ dtype        in which entries are read and values written; None for that of the 
 features     y                                    S P L*F, coarse to fine
 slopes       dy/dx                                S P L*F 3
 
-On a CUDA device Triton's kernels compute (`fused.py`), elsewhere plain torch (`reference.py`).
+Where kernels run, Triton computes (`fused.py`), elsewhere plain torch (`reference.py`).
 README.md has the derivatives, and says why normals take slopes forward.
 """
 

@@ -40,12 +40,17 @@ def _ptx(name: str, arguments: Arguments) -> str:
     signature, constants, attributes = {}, {}, {}
     for place, name in enumerate(kernel.arg_names):
         value = arguments[name]
-        if not isinstance(value, str):
-            signature[name], constants[(place,)] = "constexpr", value
-            continue
-        signature[name] = value.split(" ")[0]
-        if value.startswith("*") or value.endswith("% 16"):
-            attributes[(place,)] = [["tt.divisibility", 16]]
+        several = isinstance(value, list)
+        kinds = []
+        for k, one in enumerate(value if several else [value]):
+            path = (place, k) if several else (place,)
+            is_constant = not isinstance(one, str)
+            kinds.append("constexpr" if is_constant else one.split(" ")[0])
+            if is_constant:
+                constants[path] = one
+            elif one.startswith("*") or one.endswith("% 16"):
+                attributes[path] = [["tt.divisibility", 16]]
+        signature[name] = tuple(kinds) if several else kinds[0]
     source = ASTSource(kernel, signature, constants, attributes)
     options = {"num_warps": arguments.get("num_warps", 4)}
     # To machine code, but what is looked at is the step before.

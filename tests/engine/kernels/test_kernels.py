@@ -41,9 +41,17 @@ def test_references_compute_on_the_cpu() -> None:
     assert not kernels.is_fused(torch.ones(1))
 
 
-@pytest.mark.gpu
-def test_kernels_compute_on_a_gpu() -> None:
-    assert kernels.is_fused(torch.ones(1, device="cuda"))
+@pytest.mark.parametrize("said", ["1", "0", None])
+def test_kernels_compute_on_a_gpu_if_they_are_asked_for(
+    said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "has_triton", lambda: True)
+    monkeypatch.setattr(kernels, "is_wanted", kernels.is_wanted.__wrapped__)
+    monkeypatch.delenv("DREAMBATCH_KERNELS", raising=False)
+    if said is not None:
+        monkeypatch.setenv("DREAMBATCH_KERNELS", said)
+    assert kernels.run_on(torch.device("cuda")) == (said == "1")
+    assert not kernels.run_on(torch.device("cpu"))
 
 
 def test_the_engine_needs_no_triton() -> None:

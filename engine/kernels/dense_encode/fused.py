@@ -1,0 +1,313 @@
+"""`engine.kernels.dense_encode` in Triton.
+
+S scenes, P points, C channels, L lattices; W_k the weight of a corner k, v a direction at each
+point. Every kernel uses either W_k or its slope along v, so that three of them make all the
+derivatives of README.md.
+"""
+
+# pyright: reportArgumentType=false, reportIndexIssue=false, reportOptionalMemberAccess=false
+# pyright: reportAttributeAccessIssue=false, reportIncompatibleMethodOverride=false
+
+from collections.abc import Sequence
+from typing import Any, no_type_check
+
+import torch
+import triton
+import triton.language as tl
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_POINTS = 128
+"""Points of a program."""
+
+Grids = Sequence[Tensor]
+
+
+def dense_encode(
+    grids: Sequence[Float[Tensor, "S C _ _ _"]], x: Float[Tensor, "S P 3"]
+) -> Float[Tensor, "S P C"]:
+    """See the package."""
+    return _Encode.apply(x, *grids)
+
+
+class _Encode(torch.autograd.Function):
+    """sum_k W_k(x) grid_k."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *grids: Tensor) -> Tensor:
+        ctx.save_for_backward(x, *grids)
+        return _gather(grids, x, None)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x, *grids = ctx.saved_tensors
+        g_x = _Slope.apply(x, g, *grids) if ctx.needs_input_grad[0] else None
+        if not any(ctx.needs_input_grad[1:]):
+            return g_x, *[None] * len(grids)
+        return g_x, *_Spread.apply(x, g, *(grid.detach() for grid in grids))
+
+
+class _Slope(torch.autograd.Function):
+    """Gradient of <g, values> to the points: sum_kc g_c dW_k/dx grid_kc."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, g: Tensor, *grids: Tensor) -> Tensor:
+        ctx.save_for_backward(x, g, *grids)
+        return _slope(grids, x, g, None)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
+        x, g, *grids = ctx.saved_tensors
+        wants_x, wants_g, *wants_grids = ctx.needs_input_grad
+        g_x = _slope(grids, x, g, v) if wants_x else None
+        g_g = _gather(grids, x, v) if wants_g else None
+        g_grids = _spread(grids, x, g, v) if any(wants_grids) else [None] * len(grids)
+        return g_x, g_g, *g_grids
+
+
+class _Spread(torch.autograd.Function):
+    """Gradient of <g, values> to the lattices, W_k(x) g_c; their own values play no part."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, g: Tensor, *like: Tensor) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(x, g)
+        return tuple(_spread(like, x, g, None))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *u: Tensor) -> tuple[Tensor | None, ...]:
+        x, g = ctx.saved_tensors
+        g_x = _slope(u, x, g, None) if ctx.needs_input_grad[0] else None
+        g_g = _gather(u, x, None) if ctx.needs_input_grad[1] else None
+        return g_x, g_g, *[None] * len(u)
+
+
+def _gather(grids: Grids, x: Tensor, v: Tensor | None) -> Tensor:
+    out = torch.empty(*x.shape[:2], grids[0].shape[1], device=x.device)
+    _launch(dense_gather_kernel, [_even(grid) for grid in grids], x, v, out)
+    return out
+
+
+def _slope(grids: Grids, x: Tensor, g: Tensor, v: Tensor | None) -> Tensor:
+    out = torch.empty(x.shape, device=x.device)
+    _launch(dense_slope_kernel, [_even(grid) for grid in grids], x, v, out, g.contiguous())
+    return out
+
+
+def _spread(grids: Grids, x: Tensor, g: Tensor, v: Tensor | None) -> list[Tensor]:
+    sums = [torch.zeros_like(_even(grid), dtype=torch.float32) for grid in grids]
+    _launch(dense_spread_kernel, sums, x, v, g.contiguous())
+    return [s.to(grid.dtype) for s, grid in zip(sums, grids, strict=True)]
+
+
+def _launch(kernel: Any, grids: Grids, x: Tensor, v: Tensor | None, *others: Tensor) -> None:
+    """One program for some points of a scene, all lattices one after the other."""
+    num_scenes, num_points, _ = x.shape
+    if num_scenes == 0 or num_points == 0:
+        return
+    for grid in grids:
+        assert grid.shape[2:] == (grid.shape[-1],) * 3
+        assert _is_even(grid)
+        # Places in a scene's lattice are 32 bits wide.
+        assert grid[0].numel() * grid.stride(4) < 2**31
+    kernel[(triton.cdiv(num_points, _POINTS), num_scenes)](
+        tuple(grids),
+        x.contiguous(),
+        None if v is None else v.contiguous(),
+        *others,
+        num_points,
+        SIDES=tuple(grid.shape[-1] for grid in grids),
+        SCENE_STEPS=tuple(grid.stride(0) for grid in grids),
+        CHANNEL_STEPS=tuple(grid.stride(1) for grid in grids),
+        POINT_STEPS=tuple(grid.stride(4) for grid in grids),
+        C=grids[0].shape[1],
+        BC=triton.next_power_of_2(grids[0].shape[1]),
+        BP=_POINTS,
+    )
+
+
+def _even(grid: Tensor) -> Tensor:
+    """The lattice, with its points at even distances in memory."""
+    return grid if _is_even(grid) else grid.contiguous()
+
+
+def _is_even(grid: Tensor) -> bool:
+    side, step = grid.shape[-1], grid.stride(4)
+    return grid.stride()[2:] == (side * side * step, side * step, step)
+
+
+@triton.jit
+@no_type_check
+def _place(b_x, SIDE: tl.constexpr):
+    """Lattice point below; hats of this one and the next along an axis, and the hats' slopes."""
+    b_raw = (b_x + 1.0) * (0.5 * (SIDE - 1))
+    b_place = tl.minimum(tl.maximum(b_raw, 0.0), SIDE - 1.0)
+    b_cell = tl.minimum(b_place.to(tl.int32), SIDE - 2)
+    b_way = b_place - b_cell
+    m_inside = (b_raw > 0.0) & (b_raw < SIDE - 1.0)
+    b_speed = tl.where(m_inside, 0.5 * (SIDE - 1), 0.0)
+    return b_cell, (1.0 - b_way, b_way), (-b_speed, b_speed)
+
+
+@triton.jit
+@no_type_check
+def _load_vector(p_x, o_p, m_p):
+    """x, y and z of each point."""
+    b_x = tl.load(p_x + o_p * 3, mask=m_p, other=0.0).to(tl.float32)
+    b_y = tl.load(p_x + o_p * 3 + 1, mask=m_p, other=0.0).to(tl.float32)
+    b_z = tl.load(p_x + o_p * 3 + 2, mask=m_p, other=0.0).to(tl.float32)
+    return b_x, b_y, b_z
+
+
+@triton.jit
+@no_type_check
+def dense_gather_kernel(
+    p_grids,
+    p_x,
+    p_v,
+    p_out,
+    num_points,
+    SIDES: tl.constexpr,
+    SCENE_STEPS: tl.constexpr,
+    CHANNEL_STEPS: tl.constexpr,
+    POINT_STEPS: tl.constexpr,
+    C: tl.constexpr,
+    BC: tl.constexpr,
+    BP: tl.constexpr,
+):
+    """out_c = sum_k W_k grid_kc."""
+    scene = tl.program_id(1).to(tl.int64)
+    o_i = tl.program_id(0) * BP + tl.arange(0, BP)
+    m_p = o_i < num_points
+    o_p = scene * num_points + o_i
+    o_c = tl.arange(0, BC)
+    m = m_p[:, None] & (o_c < C)[None, :]
+    b_x, b_y, b_z = _load_vector(p_x, o_p, m_p)
+    if p_v is not None:
+        b_vx, b_vy, b_vz = _load_vector(p_v, o_p, m_p)
+    b_out = tl.zeros((BP, BC), tl.float32)
+    for k in tl.static_range(len(p_grids)):
+        b_cx, b_hxs, b_dxs = _place(b_x, SIDES[k])
+        b_cy, b_hys, b_dys = _place(b_y, SIDES[k])
+        b_cz, b_hzs, b_dzs = _place(b_z, SIDES[k])
+        p_grid = p_grids[k] + scene * SCENE_STEPS[k] + o_c[None, :] * CHANNEL_STEPS[k]
+        for corner in tl.static_range(8):
+            b_hx, b_dx = b_hxs[corner % 2], b_dxs[corner % 2]
+            b_hy, b_dy = b_hys[corner // 2 % 2], b_dys[corner // 2 % 2]
+            b_hz, b_dz = b_hzs[corner // 4], b_dzs[corner // 4]
+            o_row = (b_cz + corner // 4) * SIDES[k] + b_cy + corner // 2 % 2
+            o_row = o_row * SIDES[k] + b_cx + corner % 2
+            b_grid = tl.load(p_grid + o_row[:, None] * POINT_STEPS[k], mask=m, other=0.0)
+            if p_v is None:
+                b_w = b_hx * b_hy * b_hz
+            else:
+                b_w = (b_vx * b_dx * b_hy + b_vy * b_hx * b_dy) * b_hz + b_vz * b_hx * b_hy * b_dz
+            b_out += b_w[:, None] * b_grid.to(tl.float32)
+    tl.store(p_out + o_p[:, None] * C + o_c[None, :], b_out, mask=m)
+
+
+@triton.jit
+@no_type_check
+def dense_slope_kernel(
+    p_grids,
+    p_x,
+    p_v,
+    p_out,
+    p_g,
+    num_points,
+    SIDES: tl.constexpr,
+    SCENE_STEPS: tl.constexpr,
+    CHANNEL_STEPS: tl.constexpr,
+    POINT_STEPS: tl.constexpr,
+    C: tl.constexpr,
+    BC: tl.constexpr,
+    BP: tl.constexpr,
+):
+    """out = sum_kc g_c dW_k/dx grid_kc, by x, y and z."""
+    scene = tl.program_id(1).to(tl.int64)
+    o_i = tl.program_id(0) * BP + tl.arange(0, BP)
+    m_p = o_i < num_points
+    o_p = scene * num_points + o_i
+    o_c = tl.arange(0, BC)
+    m = m_p[:, None] & (o_c < C)[None, :]
+    b_x, b_y, b_z = _load_vector(p_x, o_p, m_p)
+    if p_v is not None:
+        b_vx, b_vy, b_vz = _load_vector(p_v, o_p, m_p)
+    b_g = tl.load(p_g + o_p[:, None] * C + o_c[None, :], mask=m, other=0.0).to(tl.float32)
+    b_gx = tl.zeros((BP,), tl.float32)
+    b_gy = tl.zeros((BP,), tl.float32)
+    b_gz = tl.zeros((BP,), tl.float32)
+    for k in tl.static_range(len(p_grids)):
+        b_cx, b_hxs, b_dxs = _place(b_x, SIDES[k])
+        b_cy, b_hys, b_dys = _place(b_y, SIDES[k])
+        b_cz, b_hzs, b_dzs = _place(b_z, SIDES[k])
+        p_grid = p_grids[k] + scene * SCENE_STEPS[k] + o_c[None, :] * CHANNEL_STEPS[k]
+        for corner in tl.static_range(8):
+            b_hx, b_dx = b_hxs[corner % 2], b_dxs[corner % 2]
+            b_hy, b_dy = b_hys[corner // 2 % 2], b_dys[corner // 2 % 2]
+            b_hz, b_dz = b_hzs[corner // 4], b_dzs[corner // 4]
+            o_row = (b_cz + corner // 4) * SIDES[k] + b_cy + corner // 2 % 2
+            o_row = o_row * SIDES[k] + b_cx + corner % 2
+            b_grid = tl.load(p_grid + o_row[:, None] * POINT_STEPS[k], mask=m, other=0.0)
+            b_value = tl.sum(b_g * b_grid.to(tl.float32), 1)
+            if p_v is None:
+                b_gx += b_value * b_dx * b_hy * b_hz
+                b_gy += b_value * b_hx * b_dy * b_hz
+                b_gz += b_value * b_hx * b_hy * b_dz
+            else:
+                b_gx += b_value * b_dx * (b_vy * b_dy * b_hz + b_vz * b_hy * b_dz)
+                b_gy += b_value * b_dy * (b_vx * b_dx * b_hz + b_vz * b_hx * b_dz)
+                b_gz += b_value * b_dz * (b_vx * b_dx * b_hy + b_vy * b_hx * b_dy)
+    tl.store(p_out + o_p * 3, b_gx, mask=m_p)
+    tl.store(p_out + o_p * 3 + 1, b_gy, mask=m_p)
+    tl.store(p_out + o_p * 3 + 2, b_gz, mask=m_p)
+
+
+@triton.jit
+@no_type_check
+def dense_spread_kernel(
+    p_grids,
+    p_x,
+    p_v,
+    p_g,
+    num_points,
+    SIDES: tl.constexpr,
+    SCENE_STEPS: tl.constexpr,
+    CHANNEL_STEPS: tl.constexpr,
+    POINT_STEPS: tl.constexpr,
+    C: tl.constexpr,
+    BC: tl.constexpr,
+    BP: tl.constexpr,
+):
+    """grid_kc += W_k g_c."""
+    scene = tl.program_id(1).to(tl.int64)
+    o_i = tl.program_id(0) * BP + tl.arange(0, BP)
+    m_p = o_i < num_points
+    o_p = scene * num_points + o_i
+    o_c = tl.arange(0, BC)
+    m = m_p[:, None] & (o_c < C)[None, :]
+    b_x, b_y, b_z = _load_vector(p_x, o_p, m_p)
+    if p_v is not None:
+        b_vx, b_vy, b_vz = _load_vector(p_v, o_p, m_p)
+    b_g = tl.load(p_g + o_p[:, None] * C + o_c[None, :], mask=m, other=0.0).to(tl.float32)
+    # What lies behind a wall or beside the scene has no gradient at all; NaN is one.
+    m = m & (tl.sum((b_g != 0.0).to(tl.int32), 1) > 0)[:, None]
+    for k in tl.static_range(len(p_grids)):
+        b_cx, b_hxs, b_dxs = _place(b_x, SIDES[k])
+        b_cy, b_hys, b_dys = _place(b_y, SIDES[k])
+        b_cz, b_hzs, b_dzs = _place(b_z, SIDES[k])
+        p_grid = p_grids[k] + scene * SCENE_STEPS[k] + o_c[None, :] * CHANNEL_STEPS[k]
+        for corner in tl.static_range(8):
+            b_hx, b_dx = b_hxs[corner % 2], b_dxs[corner % 2]
+            b_hy, b_dy = b_hys[corner // 2 % 2], b_dys[corner // 2 % 2]
+            b_hz, b_dz = b_hzs[corner // 4], b_dzs[corner // 4]
+            o_row = (b_cz + corner // 4) * SIDES[k] + b_cy + corner // 2 % 2
+            o_row = o_row * SIDES[k] + b_cx + corner % 2
+            if p_v is None:
+                b_w = b_hx * b_hy * b_hz
+            else:
+                b_w = (b_vx * b_dx * b_hy + b_vy * b_hx * b_dy) * b_hz + b_vz * b_hx * b_hy * b_dz
+            p_row = p_grid + o_row[:, None] * POINT_STEPS[k]
+            tl.atomic_add(p_row, b_w[:, None] * b_g, mask=m, sem="relaxed")

@@ -1,0 +1,118 @@
+"""Compositing, dense lattices, the march and the network compile for a Hopper GPU, with the
+accesses they were written for."""
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.engine.kernels.hopper import compiled
+
+pytest.importorskip("triton", reason="needs Triton: pip install 'dreambatch[kernels]'")
+
+F32 = "*fp32"
+RAYS = {
+    "p_sigma": F32,
+    "p_delta": F32,
+    "p_values": [F32],
+    "p_weights": F32,
+    "p_opacity": F32,
+    "p_sums": [F32],
+    "p_g_weights": None,
+    "p_g_opacity": F32,
+    "p_g_sums": [F32],
+    "p_g_sigma": F32,
+    "p_g_values": [F32],
+    "num_rays": "i32 % 16",
+    "num_samples": "i32 % 16",
+    "stride_ray": 1,
+    "stride_sample": "i32",
+    "CHANNELS": [3],
+    "BR": 16,
+    "BN": 64,
+}
+SIDES = [16, 64]
+
+
+def lattices(*, is_last: bool, **changes: Any) -> dict[str, Any]:
+    """Four channels, side by side or one after the other."""
+    found: dict[str, Any] = {"p_grids": [F32, F32], "p_x": F32, "p_v": None, "p_out": F32}
+    found |= {"p_g": F32, "num_points": "i32 % 16", "SIDES": SIDES, "C": 4, "BC": 4, "BP": 128}
+    found["SCENE_STEPS"] = [4 * n**3 for n in SIDES]
+    found["CHANNEL_STEPS"] = [1 if is_last else n**3 for n in SIDES]
+    found["POINT_STEPS"] = [4 if is_last else 1 for _ in SIDES]
+    return found | changes
+
+
+def network(kind: str, **changes: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {f"p_{name}": F32 for name in ("w0", "b0", "w1", "b1", "out", "g")}
+    found |= {f"p_{name}": f"*{kind}" for name in ("x", "u", "g_x")} | {"p_shares": F32}
+    sizes = {"F": 32, "H": 64, "D": 4, "BF": 32, "BH": 64, "BD": 16, "BP": 64}
+    return found | {"num_points": "i32"} | sizes | changes
+
+
+MARCH = {
+    f"p_{name}": F32 for name in ("origins", "directions", "near", "length", "u", "distance")
+} | {
+    "p_cells": "*u8",
+    "p_delta": F32,
+    "num_rays": "i32 % 16",
+    "num_samples": "i32 % 16",
+    "bound": "fp32",
+    "scale": "fp32",
+    "NUM_BINS": 96,
+    "G": 32,
+    "BR": 16,
+    "BN": 64,
+}
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "composite": ("composite.fused:composite_fwd_kernel", RAYS),
+    "composite back": ("composite.fused:composite_bwd_kernel", RAYS),
+    "gather": ("dense_encode.fused:dense_gather_kernel", lattices(is_last=True)),
+    "gather apart": ("dense_encode.fused:dense_gather_kernel", lattices(is_last=False)),
+    "spread": ("dense_encode.fused:dense_spread_kernel", lattices(is_last=True)),
+    "slope along": ("dense_encode.fused:dense_slope_kernel", lattices(is_last=True, p_v=F32)),
+    "network": ("mlp.fused:mlp_fwd_kernel", network("bf16", p_u=None)),
+    "network back": ("mlp.fused:mlp_bwd_kernel", network("bf16", p_u=None)),
+    "network along": ("mlp.fused:mlp_bwd_kernel", network("fp16", p_g_x=None)),
+    "network back in float32": ("mlp.fused:mlp_bwd_kernel", network("fp32", p_u=None, BP=32)),
+    "march": ("march.fused:march_kernel", MARCH),
+}
+
+
+@pytest.fixture(scope="module")
+def ptx(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """PTX by variant; every one has passed through ptxas, too."""
+    kernels = [(f"engine.kernels.{name}", given) for name, given in VARIANTS.values()]
+    found = compiled(kernels, tmp_path_factory.mktemp("triton"))
+    return dict(zip(VARIANTS, found, strict=True))
+
+
+def count(pattern: str, ptx: str) -> int:
+    return len(re.findall(pattern, ptx))
+
+
+def test_a_corner_s_channels_are_read_and_added_at_once(ptx: dict[str, str]) -> None:
+    """Eight corners of two lattices for a thread's one point."""
+    assert count(r"ld\.global\.v4\.b32", ptx["gather"]) == 16
+    assert count(r"ld\.global\.b32", ptx["gather apart"]) >= 64
+    assert count(r"ld\.global\.v4\.b32", ptx["slope along"]) == 17
+    assert count(r"atom\.global\.gpu\.relaxed\.add\.v4\.f32", ptx["spread"]) == 16
+    assert count(r"atom\.", ptx["spread"]) == 16
+
+
+def test_only_the_lattices_gradient_needs_atomics(ptx: dict[str, str]) -> None:
+    for variant in VARIANTS.keys() - {"spread"}:
+        assert count(r"atom\.|\bred\.", ptx[variant]) == 0, variant
+
+
+def test_products_are_made_by_tensor_cores(ptx: dict[str, str]) -> None:
+    for variant, kind in (("network", "bf16"), ("network back", "bf16"), ("network along", "f16")):
+        assert count(rf"wgmma\.mma_async.*\.f32\.{kind}\.{kind}", ptx[variant]) > 0, variant
+    assert count(r"mma.*\.f32\.tf32\.tf32", ptx["network back in float32"]) > 0
+
+
+def test_samples_of_a_ray_are_read_four_at_a_time(ptx: dict[str, str]) -> None:
+    for variant in ("composite", "composite back", "march"):
+        assert count(r"ld\.global\.v4\.b32", ptx[variant]) >= 2, variant
+        assert count(r"st\.global\.v4\.b32", ptx[variant]) >= 2, variant
