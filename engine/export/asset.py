@@ -33,7 +33,8 @@ class View:
     image: bytes
     """PNG, RGBA of 8 bits: albedo with straight alpha; alpha is opacity."""
     depth: bytes
-    """PNG, 16 bits: median z-depth; scene units = value x `depth_scale`; 0 where alpha < .5."""
+    """PNG, 16 bits: z-depth of the mesh's surface, or of the median where half of the light is gone
+    before it; scene units = value x `depth_scale`; 0 where alpha < .5."""
     normal: bytes
     """PNG, RGB of 8 bits: world-space normal n as (n + 1) / 2; grey where alpha is 0."""
     c2w: list[float]

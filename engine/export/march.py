@@ -5,6 +5,11 @@ delta   the interval a sample stands for: (far - near) / N along each ray
 tau     optical depth up to the end of an interval, sum of sigma delta; opacity is 1 - exp(-tau)
 w       weight of a sample (`engine.volume`)
 
+Depth is where half of the light is gone, whatever lies below the surface being opaque. The surface
+is where the density crosses a level, and the mesh's own. A soft thing has no one place where half
+of the light is gone: that lies deep where a ray meets it squarely, and at the outline where a ray
+grazes it. The surface is one and the same for all cameras, and lies where the outline says.
+
 Samples lie uniformly, at the interval centres, between the points where a ray enters and leaves the
 box around the occupied cells; only those in occupied cells ask the scene. Axes: R rays, N samples,
 K samples that matter.
@@ -24,6 +29,7 @@ from engine.export.subject import Subject, albedo_at, density_at
 from engine.volume import accumulate, composite
 
 _SAMPLES_AT_ONCE = 2**20
+_BISECTIONS = 6
 _COLOUR_SHARE = 0.05
 _NORMAL_SHARE = 0.25
 """Samples are asked for colour or normal from this share of the ray's greatest weight on. A normal
@@ -39,7 +45,8 @@ class Rendering:
     alpha: Float[Tensor, "*b h w"]
     """Opacity."""
     depth: Float[Tensor, "*b h w"]
-    """Median z-depth, 0 where alpha is below .5."""
+    """z-depth at which the opacity reaches 1/2 or the ray meets the surface, whichever is nearer; 0
+    where alpha is below .5."""
     normal: Float[Tensor, "*b h w 3"]
     """World-space unit normals, 0 where there is none or none was asked for."""
 
@@ -51,9 +58,13 @@ def render(
     cameras: Cameras,
     num_samples: int,
     *,
+    surface: float = math.inf,
     with_normals: bool = True,
 ) -> Rendering:
-    """Pictures of the scene from all cameras, `num_samples` uniform samples a ray."""
+    """Pictures of the scene from all cameras, `num_samples` uniform samples a ray.
+
+    `surface` is the density of the surface that depths stop at; at infinity there is none.
+    """
     origins, directions = (x.float().to(scene.device) for x in rays(cameras))
     shape = origins.shape[:-1]
     origins, directions = origins.reshape(-1, 3), directions.reshape(-1, 3)
@@ -66,7 +77,7 @@ def render(
             near=near[chunk],
             delta=(far - near)[chunk] / num_samples,
         )
-        pixels[chunk] = _march(scene, occupancy, segments, num_samples, with_normals)
+        pixels[chunk] = _march(scene, occupancy, segments, num_samples, surface, with_normals)
     pixels = pixels.reshape(*shape, 8)
     return Rendering(
         albedo=pixels[..., 0:3],
@@ -92,6 +103,32 @@ def median_distance(sigma: Float[Tensor, "R N"], delta: Float[Tensor, "R"]) -> F
     return torch.where(reached[:, -1], distance, torch.inf)
 
 
+def surface_distance(
+    scene: Subject, segments: Segments, sigma: Float[Tensor, "R N"], level: float
+) -> Float[Tensor, "R"]:
+    """Distance at which each ray first enters what is denser than `level`; inf if it never does.
+
+    `sigma` are the densities at the segments' samples. The place is bisected between the first
+    sample above the level and the one before it, to 1/64 of an interval.
+    """
+    above = sigma > level
+    ray = above.any(dim=-1).nonzero()[:, 0]
+    first = above[ray].long().argmax(dim=-1)
+    origins, directions, delta = (
+        x[ray] for x in (segments.origins, segments.directions, segments.delta)
+    )
+    far = segments.near[ray] + (first + 0.5) * delta
+    near = far - delta
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (near + far)
+        x = torch.addcmul(origins, middle[:, None], directions)
+        is_above = density_at(scene, x) > level
+        near, far = torch.where(is_above, near, middle), torch.where(is_above, middle, far)
+    distance = torch.full_like(segments.near, torch.inf)
+    distance[ray] = 0.5 * (near + far)
+    return distance
+
+
 def outward_normals(scene: Subject, x: Float[Tensor, "K 3"], step: float) -> Float[Tensor, "K 3"]:
     """n = -grad sigma / |grad sigma| by central differences; 0 where the density is level."""
     offsets = torch.cat([torch.eye(3), -torch.eye(3)]).to(x) * step
@@ -104,9 +141,10 @@ def _march(
     occupancy: Occupancy,
     segments: Segments,
     num_samples: int,
+    surface: float,
     with_normals: bool,
 ) -> Float[Tensor, "R 8"]:
-    """Per ray: albedo (3), opacity, distance of the median (0 if never reached), normal (3)."""
+    """Per ray: albedo (3), opacity, distance (0 if half of the light passes), normal (3)."""
     distance = segments.distances(num_samples)
     visible = occupancy.visible(segments, distance).nonzero(as_tuple=True)
     sigma = torch.zeros_like(distance)
@@ -115,12 +153,13 @@ def _march(
     weights = composite(sigma, delta)
     alpha = -torch.expm1(-(sigma * delta).sum(dim=-1))
     median = segments.near + median_distance(sigma, segments.delta)
-    median = torch.where(median.isfinite(), median, 0.0)
+    away = torch.minimum(median, surface_distance(scene, segments, sigma, surface))
+    away = torch.where(median.isfinite(), away, 0.0)
     albedo = _albedo(scene, segments, distance, weights)
     normal = torch.zeros_like(albedo)
     if with_normals:
         normal = _normal(scene, segments, distance, weights, 0.5 / occupancy.scale)
-    return torch.cat([albedo, alpha[:, None], median[:, None], normal], dim=-1)
+    return torch.cat([albedo, alpha[:, None], away[:, None], normal], dim=-1)
 
 
 def _albedo(

@@ -20,8 +20,9 @@ def dense_encode(
     Lattices are cubes with axes Z Y X, of any sizes; their outermost points lie on the faces of
     [-1, 1]^3. Beyond it the border's values hold, and nothing changes with x.
 
-    The kernels are differentiable twice, in the lattices and the points; the reference once. They add up the lattices' gradient in an order of chance. They compute in float32; float64
-    is left to the reference.
+    The kernels are differentiable twice, in the lattices and the points; the reference once. They
+    add up the lattices' gradient in an order of chance, and compute in float32; float64 is left to
+    the reference.
     """
     if not kernels.is_fused(x) or x.dtype == torch.float64:
         return reference.dense_encode(grids, x)

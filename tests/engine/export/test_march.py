@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -8,9 +9,10 @@ from hypothesis import strategies as st
 from engine.cameras import Cameras, orbit, rays
 from engine.export import lattice, march
 from engine.export.occupancy import Occupancy, occupied
+from engine.export.segments import Segments
 from engine.export.subject import density_at
 
-from .subjects import RED, Solids, ball, box, figure, nothing
+from .subjects import RED, Ball, Solids, ball, box, figure, nothing
 
 
 def _cameras(*azimuths: float, size: int = 48) -> Cameras:
@@ -113,6 +115,73 @@ def test_half_transparent_slab_has_straight_colour_and_no_depth():
     assert 0.3 < float(middle) < 0.4
     assert float(picture.depth.abs().max()) == 0.0
     torch.testing.assert_close(picture.albedo[0, 4, 4], torch.full((3,), 0.9), atol=1e-4, rtol=0)
+
+
+class Soft(Solids):
+    """A ball as soft as what a short optimisation leaves: from 0 to 12 over .15, and even below."""
+
+    def density(self, x: torch.Tensor) -> torch.Tensor:
+        return 12.0 * (self.depth(x) / 0.15).clamp(0.0, 1.0)
+
+
+@pytest.mark.parametrize("level", [2.0, 5.0, 9.0, 20.0, math.inf])
+def test_depth_is_where_a_walk_meets_the_surface_or_loses_half_the_light(level: float):
+    scene, cameras = Soft(parts=(Ball(radius=0.5),)), _cameras(30.0, size=16)
+    picture = march.render(
+        scene, _everything(scene), cameras, 512, surface=level, with_normals=False
+    )
+    origins, directions = rays(cameras)
+    backwards, step = cameras.c2w[0, :3, 2], 5e-4
+    met = {"surface": 0, "half": 0, "neither": 0}
+    for row, column in itertools.product(range(16), repeat=2):
+        distance = torch.arange(1.2, 3.6, step)
+        x = origins[0, row, column] + distance[:, None] * directions[0, row, column]
+        sigma = density_at(scene, x)
+        tau = (sigma * step).cumsum(dim=0)
+        is_half, is_dense = tau >= math.log(2.0), sigma > level
+        found = float(picture.depth[0, row, column])
+        if not is_half[-1]:
+            met["neither"] += 1
+            assert found == 0.0
+            continue
+        first = int((is_half | is_dense).long().argmax())
+        met["surface" if is_dense[first] else "half"] += 1
+        z = float(-(x[first] - cameras.c2w[0, :3, 3]) @ backwards)
+        assert found == pytest.approx(z, abs=0.006)
+    assert met["neither"] > 20
+    assert (met["surface"] > 0) == (level < 12.0)
+    assert (met["half"] > 0) == (level > 2.0)
+
+
+def test_the_surface_is_found_far_more_finely_than_the_samples_lie():
+    """Along rays to the middle of a ball whose density is 5 at 1/16 of its depth."""
+    scene, num, away = Soft(parts=(Ball(radius=0.5),)), 20, 2.0
+    directions = torch.nn.functional.normalize(
+        torch.randn(50, 3, generator=torch.Generator().manual_seed(1)), dim=-1
+    )
+    segments = Segments(
+        origins=-away * directions,
+        directions=directions,
+        near=torch.linspace(1.0, 1.1, 50),
+        delta=torch.full((50,), 0.1),
+    )
+    distance = segments.distances(num)
+    sigma = density_at(scene, segments.origins[:, None] + distance[..., None] * directions[:, None])
+    found = march.surface_distance(scene, segments, sigma, 5.0)
+    assert float((found - (away - 0.5 + 0.0625)).abs().max()) < 0.1 / 64
+    assert march.surface_distance(scene, segments, sigma, 12.5).isinf().all()
+
+
+def test_the_surface_changes_depths_alone():
+    scene, cameras = Soft(parts=(Ball(radius=0.5),)), _cameras(0.0, size=24)
+    occupancy = occupied(lattice.sample(scene, 48))
+    without = march.render(scene, occupancy, cameras, 96)
+    within = march.render(scene, occupancy, cameras, 96, surface=3.0)
+    for name in ("albedo", "alpha", "normal"):
+        assert torch.equal(getattr(without, name), getattr(within, name))
+    assert torch.equal(without.depth > 0, within.depth > 0)
+    assert float((without.depth - within.depth).max()) > 0.03
+    assert bool((within.depth <= without.depth).all())
 
 
 def test_nothing_is_transparent():

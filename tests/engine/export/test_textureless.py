@@ -8,7 +8,6 @@ from engine.configs.export import ExportConfig
 from engine.evaluation import stage
 from engine.export import lattice, views
 from engine.export.asset import View
-from engine.export.occupancy import occupied
 from engine.export.textureless import AMBIENT, DIFFUSE, textureless
 from engine.primitives.truth import SHADED
 
@@ -33,10 +32,10 @@ def test_it_is_what_the_judges_are_shown():
         view_samples=128,
         grid_size=96,
     )
-    occupancy = occupied(lattice.sample(scene, 96))
+    samples = lattice.sample(scene, 96)
     shown = stage.show_scenes([scene]).geometry[0]
     for view, expected in zip(
-        views.render_views(scene, config, occupancy=occupancy), shown, strict=True
+        views.render_views(scene, config, samples=samples), shown, strict=True
     ):
         picture = decode(drawn(view))
         opaque = picture[..., 3] == 255
