@@ -236,7 +236,7 @@ def test_the_end_is_kept_for_two_scrapes_and_for_nobody_else() -> None:
     try:
         assert not metrics.is_watched()
         metrics.linger()
-        assert time.monotonic() - start < 1.0, "nobody watches"
+        assert time.monotonic() - start < 5.0, "nobody watches"
         for _ in range(2):
             scrape(port)
             time.sleep(0.5)
