@@ -2,12 +2,25 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from pipeline.run.interruption import Interruption
 
 SIGNALS = pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+
+
+@pytest.fixture(autouse=True)
+def _heard() -> Iterator[None]:
+    """No signal is ignored, as Ctrl-C is by what a shell without jobs runs in the background."""
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {
+        s: signal.signal(s, x) for s, x in {**handlers, signal.SIGHUP: signal.SIG_DFL}.items()
+    }
+    yield
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
 
 
 def send(signum: int) -> None:
