@@ -117,28 +117,32 @@ def head(*, num_cpus: int = 1, environment: Mapping[str, str] | None = None) -> 
 def worker_machine(
     head: Head, *, num_cpus: int, num_gpus: int = 0, metrics_port: int | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A further "machine" of a cluster: another raylet on this one, with made-up resources."""
+    """A further "machine" of a cluster: another raylet on this one, with made-up resources.
+
+    Its files are its own: where machines share a directory, the later one to unpack a job's code
+    removes it first, under the feet of those that run it.
+    """
     metrics, agent = free_ports(2)
+    directory = Path(tempfile.mkdtemp(prefix="m", dir=head.directory))
     metrics = metrics_port or metrics
     command = [
         str(_RAY),
         "start",
         "--block",
         f"--address={head.address}",
+        f"--temp-dir={directory}",
         f"--metrics-export-port={metrics}",
         f"--dashboard-agent-listen-port={agent}",
         f"--num-cpus={num_cpus}",
         f"--num-gpus={num_gpus}",
         "--object-store-memory=80000000",
     ]
-    with tempfile.TemporaryDirectory() as directory:
-        log = Path(directory) / "start.log"
-        with _started(command, log, head.machine_environment) as process:
-            try:
-                yield process
-            finally:
-                if process.poll() is None:
-                    _end(process)
+    with _started(command, directory / "start.log", head.machine_environment) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                _end(process)
 
 
 def kill_machine(process: subprocess.Popen[bytes]) -> None:
