@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 """What is shown is shown to this machine alone; from elsewhere it is reached through a tunnel."""
 
-_COLUMNS = ["prompt", "recipe", "seed_used", "mesh_glb", "field", "views"]
+_COLUMNS = ["asset_id", "prompt", "recipe", "seed_used", "mesh_glb", "field", "views"]
 _GLTF_TO_WORLD = (0.5, 0.5, 0.5, 0.5)
 """Quaternion w, x, y, z."""
 _GRID_SIZE = 96

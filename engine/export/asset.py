@@ -36,7 +36,7 @@ class View:
     """PNG, 16 bits: z-depth of the mesh's surface, or of the median where half of the light is gone
     before it; scene units = value x `depth_scale`; 0 where alpha < .5."""
     normal: bytes
-    """PNG, RGB of 8 bits: world-space normal n as (n + 1) / 2; grey where alpha is 0."""
+    """PNG, RGB of 8 bits: world-space normal n as (n + 1) / 2; grey where alpha < .5."""
     c2w: list[float]
     """Camera-to-world transform, 4 x 4, row-major."""
     fl_x: float

@@ -64,10 +64,10 @@ LAYOUT = """\
     assets/shard=x<hh>/<asset_id>.parquet   one asset
     packed/*/*.parquet                      many assets a file; the catalog's asset_file counts
 
-`views` is a list of `image` (RGBA, straight alpha), `depth` (z-depth of the surface, 16-bit PNG by
-`depth_scale`; 0 is nothing), `normal` (world space, `rgb / 127.5 - 1`; 128 is nothing) and the
-camera: `c2w` is the OpenGL camera-to-world matrix, row-major, the world has +Z up and the front to
-+X, pixel centres are at +0.5. `mesh_glb` is +Y up with its front to +Z, null where `mesh_status` is
-`empty`. `asset_id` is a hash of prompt, negative prompt, seed, recipe and diffusion weights.
-Lengths are in scene units, times in seconds.
+`views` is a list of `image` (RGBA, straight alpha), `depth` (z-depth of the surface, values of a
+16-bit PNG times `depth_scale`; 0 is nothing), `normal` (world space, `rgb / 127.5 - 1`; 128 is
+nothing) and the camera: `c2w` is the OpenGL camera-to-world matrix, row-major, the world has +Z up
+and the front to +X, pixel centres are at +0.5. `mesh_glb` is +Y up with its front to +Z, null where
+`mesh_status` is `empty`. `asset_id` is a hash of prompt, negative prompt, seed, recipe and
+diffusion weights. Lengths are in scene units, times in seconds.
 """

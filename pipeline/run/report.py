@@ -100,7 +100,9 @@ def write_views(job: Job, *, num_new: int = 0) -> dict[str, str]:
     was worked out; their addresses by what they are."""
     if not job.num_assets + num_new:
         return {}
-    return {"catalog": catalog.write(job.store), "contact sheet": contact_sheet.write(job.store)}
+    views = {"catalog": catalog.write(job.store)}
+    sheet = contact_sheet.write(job.store)
+    return views if sheet is None else views | {"contact sheet": sheet}
 
 
 def announcement(job: Job, num_actors: int) -> str:

@@ -104,7 +104,7 @@ def test_the_text_actor_is_killed_and_its_entries_are_refused(scene: MakeScene, 
 @EVERYWHERE
 def test_a_machine_is_drained(scene: MakeScene, head: Head, kind: str) -> None:
     """Its actor keeps what it has and leaves; another machine goes on from there."""
-    play = scene(kind, "a ball", "a cube steps 300")
+    play = scene(kind, "a ball", "a cube steps 600")
     words = ["--gpus", 1, "--checkpoint-minutes", 60]
     with worker_machine(head, num_cpus=1, num_gpus=1), play.driver(*words) as driver:
         driver.wait_to_say("committed 'a ball'")

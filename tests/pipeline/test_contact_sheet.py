@@ -6,7 +6,8 @@ from PIL import Image, ImageColor
 
 from engine.export.sheet import Row
 from pipeline import contact_sheet
-from pipeline.errors import UserError
+from pipeline.dataset import catalog
+from pipeline.errors import InvalidStore, UserError
 from pipeline.store import Store
 from tests.pipeline.sample_assets import (
     SIDE_COLOURS,
@@ -116,5 +117,24 @@ def test_the_sheet_is_kept_in_the_dataset(tmp_path: Path) -> None:
     store = filled(tmp_path, 2)
     address = contact_sheet.write(store)
     assert address == f"{tmp_path}/contact_sheet.png"
-    with Image.open(address) as sheet:
+    with Image.open(tmp_path / contact_sheet.NAME) as sheet:
         assert sheet.format == "PNG"
+
+
+def test_a_damaged_asset_is_left_out_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also one that the catalog knows from better days."""
+    store = filled(tmp_path, 3)
+    catalog.write(store)
+    first, *others = sorted((tmp_path / "assets").rglob("*.parquet"))
+    first.write_bytes(b"PAR1")
+    found = squares(drawn(store))
+    assert {len(corners) for corners in found.values()} == {2}
+    assert any(first.name in message for message in caplog.messages)
+    for path in others:
+        path.write_bytes(b"PAR1")
+    with pytest.raises(InvalidStore, match="none of the assets on page 0 can be read"):
+        contact_sheet.draw(store)
+    assert contact_sheet.write(store) is None
+    assert not (tmp_path / contact_sheet.NAME).exists()

@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -176,6 +177,13 @@ def test_an_asset_that_is_not_there_is_a_mistake(
 ) -> None:
     with pytest.raises(UserError, match=message):
         view.serve(dataset[0], asset_id, port=0)
+
+
+def test_a_damaged_field_is_said(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    asset_id = commit(store, 1, asset=replace(sample_asset(), mesh_glb=cube(), field=b"x"))
+    with pytest.raises(UserError, match=f"asset {asset_id}: its field is damaged"):
+        view.serve(store, asset_id, port=0)
 
 
 def test_without_viser_it_says_what_to_install(

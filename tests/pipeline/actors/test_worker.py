@@ -358,11 +358,11 @@ def test_memory_that_is_too_little_for_one_is_that_one_s_fault(start: Start) -> 
 
 def test_a_worker_with_work_that_does_not_move_is_stuck(start: Start) -> None:
     worker, engine = start(FakeEngine(step_seconds=0.001))
-    time.sleep(0.05)
+    time.sleep(1.0)
     assert worker.glance().stuck_seconds == 0, "an idle one is not"
     future = worker.submit(attempt(0, "hang"))
-    assert worker.glance().stuck_seconds < 0.05, "idle time does not count"
-    until(lambda: worker.glance().stuck_seconds > 0.2)
+    assert worker.glance().stuck_seconds < 0.5, "idle time does not count"
+    until(lambda: worker.glance().stuck_seconds > 0.7)
     engine.released.set()
     assert outcomes([future])[0].status == "committed"
     assert worker.glance().stuck_seconds == 0
