@@ -4,7 +4,8 @@
     checkpoint.json           sizes of the teacher, steps and seconds trained
 
 Neither raw weights nor optimiser moments are kept: a resumed run starts from the running mean with
-a short warm-up. `python -m engine.primitives.checkpoint FROM TO` turns one into a pipeline.
+a short warm-up. `python -m engine.primitives.checkpoint FROM TO` turns one into a pipeline, and
+`of_pipeline` a pipeline into one.
 """
 
 import argparse
@@ -15,8 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import T5EncoderModel
 
 from engine.primitives.teacher import Teacher, TeacherConfig, build, save
 
@@ -104,6 +107,22 @@ def read(path: Path) -> Checkpoint:
             with torch.no_grad():
                 parameter.copy_(tensors[f"{part}.{name}"])
     return Checkpoint(teacher=teacher, config=config, steps=meta["steps"], seconds=meta["seconds"])
+
+
+def of_pipeline(path: Path, config: TeacherConfig) -> Checkpoint:
+    """The teacher in a pipeline directory, in single precision; of its training nothing is known.
+
+    Raises ValueError where it has other sizes than the config says.
+    """
+    teacher = build(config, seed=0)
+    unet = UNet2DConditionModel.from_pretrained(path, subfolder="unet")
+    text_encoder = T5EncoderModel.from_pretrained(path, subfolder="text_encoder")
+    for network, found in ((teacher.unet, unet), (teacher.text_encoder, text_encoder)):
+        try:
+            network.load_state_dict(found.state_dict())
+        except RuntimeError as error:
+            raise ValueError(f"weights in {path} are of other sizes than {config}") from error
+    return Checkpoint(teacher=teacher, config=config, steps=0, seconds=0.0)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -43,7 +43,7 @@ CANONICAL_SHARE = 0.5
 """How often a caption has its canonical form; else any of the others, evenly."""
 VIEW_SHARE = 0.85
 """How often a caption says from where the camera looks."""
-COLOURLESS_SHARE = 0.75
+COLOURLESS_SHARE = 0.97
 """How often the caption of a textureless picture names no colour."""
 
 
@@ -192,7 +192,7 @@ def _worded(found: tuple[str, ...], draw: float) -> str:
 
 
 def _captions(draws: Draws, drawn: list[Spec]) -> Iterator[str]:
-    """Each picture's words; of four textureless pictures three lose their colours.
+    """Each picture's words; nearly all textureless pictures lose their colours.
 
     A coloured caption over a white object is a lie that score distillation may tell itself (its
     textureless views), so it is in the training set; but a rare one, lest grey become a safe guess.

@@ -57,6 +57,8 @@ class TrainConfig:
     device: str = "cuda"
     resume: bool = False
     """Start from the checkpoint in `out`."""
+    start: Path | None = None
+    """Start from the weights of this pipeline directory, which has the sizes of `teacher`."""
     compile: bool = True
     graph: bool = True
     """Capture the step as two CUDA graphs; off on the CPU."""
@@ -77,6 +79,11 @@ class TrainConfig:
                 "expected minutes > 0, pictures >= batch and lr >= lr_end, got minutes "
                 f"{self.minutes}, pictures {self.pictures}, batch {self.step.batch}, "
                 f"lr {self.lr}, lr_end {self.lr_end}"
+            )
+        if self.resume and self.start is not None:
+            raise ValueError(
+                "a run goes on from its own checkpoint or starts from a pipeline: "
+                "expected resume or start, got both"
             )
 
 
@@ -128,20 +135,29 @@ def _accelerate(trainer: Trainer, config: TrainConfig) -> None:
     trainer.take_losses()
 
 
+def _earlier(config: TrainConfig) -> checkpoint.Checkpoint | None:
+    """What the run goes on from; None: it starts untrained."""
+    if config.resume:
+        return checkpoint.read(config.out)
+    if config.start is not None:
+        return checkpoint.of_pipeline(config.start, config.teacher)
+    return None
+
+
 class _Run:
     """A run in progress: the trainer, its clock and what it leaves behind."""
 
     def __init__(self, config: TrainConfig, peers: Peers, started: float) -> None:
         self._config, self._peers, self._started = config, peers, started
         self._first, self._seconds_before = 0, 0.0
-        sizes, teacher = config.teacher, build(config.teacher, config.seed)
-        if config.resume:
-            earlier = checkpoint.read(config.out)
-            sizes, teacher = earlier.config, earlier.teacher
+        earlier = _earlier(config)
+        if earlier is None:
+            self._sizes, teacher = config.teacher, build(config.teacher, config.seed)
+        else:
+            self._sizes, teacher = earlier.config, earlier.teacher
             self._first, self._seconds_before = earlier.steps, earlier.seconds
-        self._sizes = sizes
         place(teacher, torch.device(config.device))
-        if not config.resume:
+        if earlier is None:
             self._teach(teacher)
         peers.align([*teacher.unet.parameters(), *teacher.text_encoder.parameters()])
         seed = config.seed + self._first + _APART * peers.rank
@@ -247,6 +263,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=TrainConfig.seed)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--max-steps", type=int)
+    parser.add_argument("--start", type=Path, help="pipeline directory whose weights to start from")
     for flag in ("resume", "compile", "graph", "pipeline"):
         default = getattr(TrainConfig, flag)
         parser.add_argument(f"--{flag}", action=argparse.BooleanOptionalAction, default=default)

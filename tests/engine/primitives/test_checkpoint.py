@@ -7,7 +7,7 @@ import torch
 from engine.guidance import files
 from engine.primitives import checkpoint
 from engine.primitives.checkpoint import Checkpoint
-from engine.primitives.teacher import build
+from engine.primitives.teacher import build, save
 from tests.engine.primitives.tiny import SIZES
 
 
@@ -79,3 +79,19 @@ def test_the_command_turns_a_checkpoint_into_a_pipeline(state: Checkpoint, tmp_p
     checkpoint.write(state, tmp_path / "run")
     checkpoint.main([str(tmp_path / "run"), str(tmp_path / "pipeline")])
     files.check(tmp_path / "pipeline")
+
+
+def test_a_pipeline_becomes_what_it_was_made_of(state: Checkpoint, tmp_path: Path) -> None:
+    save(state.teacher, tmp_path)
+    found = checkpoint.of_pipeline(tmp_path, SIZES)
+    expected, mine = weights(state), weights(found)
+    assert mine.keys() == expected.keys()
+    for name, weight in mine.items():
+        assert weight.dtype == torch.float32
+        assert torch.equal(weight, expected[name].half().float()), name
+
+
+def test_a_pipeline_of_other_sizes_is_refused(state: Checkpoint, tmp_path: Path) -> None:
+    save(state.teacher, tmp_path)
+    with pytest.raises(ValueError, match="other sizes than TeacherConfig"):
+        checkpoint.of_pipeline(tmp_path, replace(SIZES, text_layers=SIZES.text_layers + 1))

@@ -10,6 +10,7 @@ from PIL import Image
 from engine.guidance.pixel import PixelGuidance
 from engine.primitives import checkpoint, samples, train
 from engine.primitives.reading import ReadingConfig
+from engine.primitives.teacher import build, save
 from engine.primitives.train import TrainConfig, ema_decay, learning_rate
 from engine.primitives.training import StepConfig, Trainer
 from tests.engine.primitives.tiny import SIZES
@@ -171,3 +172,19 @@ def test_the_command_line_says_what_to_train(
         pipeline=False,
         max_steps=7,
     )
+
+
+def test_a_run_can_start_from_a_pipeline(tmp_path: Path) -> None:
+    teacher = build(SIZES, seed=9)
+    save(teacher, tmp_path / "pipeline")
+    out = tmp_path / "run"
+    start = config(out, start=tmp_path / "pipeline", max_steps=0, num_sheet_rows=0, pipeline=False)
+    train.train(start)
+    found = checkpoint.read(out)
+    expected = teacher.unet.conv_in.weight.detach().half().float()
+    assert torch.equal(found.teacher.unet.conv_in.weight.detach(), expected)
+    words = teacher.text_encoder.shared.weight.detach().half().float()
+    # What could read already is not taught again.
+    assert torch.equal(found.teacher.text_encoder.shared.weight.detach(), words)
+    with pytest.raises(ValueError, match="resume or start, got both"):
+        replace(start, resume=True)
