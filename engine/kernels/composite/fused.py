@@ -111,6 +111,30 @@ def _absorbed(b_tau):
     return tl.where(b_tau < 0.25, b_series, 1.0 - tl.exp(-b_tau))
 
 
+# A loop's length has to be a constant, and an element of a tuple is one only as an argument.
+@triton.jit
+@no_type_check
+def _store_sums(p_value, p_sum, b_w, o, o_r, m, m_r, C: tl.constexpr):
+    """Stores the sums of one value."""
+    for c in tl.static_range(C):
+        b_v = tl.load(p_value + o * C + c, mask=m, other=0.0).to(tl.float32)
+        tl.store(p_sum + o_r * C + c, tl.sum(b_w * b_v, 1), mask=m_r)
+
+
+@triton.jit
+@no_type_check
+def _weights_slope(p_value, p_g_sum, p_g_value, b_w, o, o_r, m, m_r, C: tl.constexpr):
+    """Gradient of the weights through one value's sums; stores the gradient of the value."""
+    b_g = tl.zeros_like(b_w)
+    for c in tl.static_range(C):
+        b_v = tl.load(p_value + o * C + c, mask=m, other=0.0).to(tl.float32)
+        b_g_sum = tl.load(p_g_sum + o_r * C + c, mask=m_r, other=0.0)
+        b_g += b_g_sum[:, None] * b_v
+        if p_g_value is not None:
+            tl.store(p_g_value + o * C + c, b_w * b_g_sum[:, None], mask=m)
+    return b_g
+
+
 @triton.jit
 @no_type_check
 def composite_fwd_kernel(
@@ -140,10 +164,7 @@ def composite_fwd_kernel(
     tl.store(p_weights + o, b_w, mask=m)
     tl.store(p_opacity + o_r, tl.sum(b_w, 1), mask=m_r)
     for k in tl.static_range(len(p_values)):
-        for c in tl.static_range(CHANNELS[k]):
-            b_v = tl.load(p_values[k] + o * CHANNELS[k] + c, mask=m, other=0.0)
-            b_sum = tl.sum(b_w * b_v.to(tl.float32), 1)
-            tl.store(p_sums[k] + o_r * CHANNELS[k] + c, b_sum, mask=m_r)
+        _store_sums(p_values[k], p_sums[k], b_w, o, o_r, m, m_r, CHANNELS[k])
 
 
 @triton.jit
@@ -181,13 +202,9 @@ def composite_bwd_kernel(
     if p_g_opacity is not None:
         b_g += tl.load(p_g_opacity + o_r, mask=m_r, other=0.0)[:, None]
     for k in tl.static_range(len(p_values)):
-        for c in tl.static_range(CHANNELS[k]):
-            o_v = o * CHANNELS[k] + c
-            b_v = tl.load(p_values[k] + o_v, mask=m, other=0.0).to(tl.float32)
-            b_g_sum = tl.load(p_g_sums[k] + o_r * CHANNELS[k] + c, mask=m_r, other=0.0)
-            b_g += b_g_sum[:, None] * b_v
-            if p_g_values[k] is not None:
-                tl.store(p_g_values[k] + o_v, b_w * b_g_sum[:, None], mask=m)
+        b_g += _weights_slope(
+            p_values[k], p_g_sums[k], p_g_values[k], b_w, o, o_r, m, m_r, CHANNELS[k]
+        )
     b_behind = _sum_before(b_w * b_g, True)
     b_g_tau = tl.exp(-(b_before + b_tau)) * b_g - b_behind
     tl.store(p_g_sigma + o, b_g_tau * b_delta, mask=m)
