@@ -1,11 +1,10 @@
 """Counter-based random numbers: every draw is a pure function of (seed, step, purpose, index).
 
-Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011). The key is
-the scene's 64-bit seed; the counter is (block, step, purpose, 0), and a block yields four 32-bit
-words. No generator state exists, so a scene draws the same numbers whatever its neighbours, its
-slot or its history; a resumed scene continues exactly.
+Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), whose blocks
+`engine.kernels.philox` makes. No generator state exists, so a scene draws the same numbers whatever
+its neighbours, its slot or its history; a resumed scene continues exactly.
 
-Axes: S scenes; words are 32-bit values held in int64.
+Axes: S scenes.
 """
 
 import math
@@ -15,9 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-_WEYL = (0x9E3779B9, 0xBB67AE85)
-_MASK = 0xFFFFFFFF
+from engine.kernels import philox as kernel
 
 
 class Purpose(IntEnum):
@@ -38,35 +35,11 @@ class Purpose(IntEnum):
     PLAIN_BACKGROUND = 12
 
 
-def philox_4x32(
-    counter: tuple[Int[Tensor, "*#b"], ...], key: tuple[Int[Tensor, "*#b"], ...]
-) -> tuple[Int[Tensor, "*#b"], ...]:
-    """Ten rounds of Philox on four counter words and two key words, which broadcast."""
-    c0, c1, c2, c3 = counter
-    k0, k1 = key
-    for _ in range(10):
-        # A 64-bit product of 32-bit words wraps into the sign bit; shift and mask undo that.
-        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0, c1, c2, c3 = (
-            ((p1 >> 32) & _MASK) ^ c1 ^ k0,
-            p1 & _MASK,
-            ((p0 >> 32) & _MASK) ^ c3 ^ k1,
-            p0 & _MASK,
-        )
-        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
-    return c0, c1, c2, c3
-
-
 def uniform(
     seed: Int[Tensor, "S"], step: Int[Tensor, "S"], purpose: Purpose, shape: tuple[int, ...]
 ) -> Float[Tensor, "S ..."]:
     """Draws from [0, 1) with 24 bits, one array of `shape` a scene."""
-    count = math.prod(shape)
-    block = torch.arange((count + 3) // 4, device=seed.device)[None]
-    key = (seed[:, None] & _MASK, (seed[:, None] >> 32) & _MASK)
-    counter = (block, step[:, None] & _MASK, torch.full_like(block, int(purpose)), block * 0)
-    words = torch.stack(philox_4x32(counter, key), dim=-1).flatten(1)[:, :count]
-    return ((words >> 8).to(torch.float32) * 2.0**-24).view(-1, *shape)
+    return kernel.uniform(seed, step, int(purpose), math.prod(shape)).view(-1, *shape)
 
 
 def normal(

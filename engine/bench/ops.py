@@ -13,6 +13,7 @@ OPS = {
     "hash_encode": "engine.bench.hash_encode",
     "march": "engine.bench.march",
     "mlp": "engine.bench.mlp",
+    "philox": "engine.bench.philox",
 }
 """Module by the name of the op. It may import triton; this one may not."""
 

@@ -42,7 +42,7 @@ def test_references_compute_on_the_cpu() -> None:
 
 
 @pytest.mark.parametrize("said", ["1", "0", None])
-def test_kernels_compute_on_a_gpu_if_they_are_asked_for(
+def test_kernels_compute_on_a_gpu_unless_they_are_switched_off(
     said: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "has_triton", lambda: True)
@@ -50,7 +50,7 @@ def test_kernels_compute_on_a_gpu_if_they_are_asked_for(
     monkeypatch.delenv("DREAMBATCH_KERNELS", raising=False)
     if said is not None:
         monkeypatch.setenv("DREAMBATCH_KERNELS", said)
-    assert kernels.run_on(torch.device("cuda")) == (said == "1")
+    assert kernels.run_on(torch.device("cuda")) == (said != "0")
     assert not kernels.run_on(torch.device("cpu"))
 
 

@@ -29,8 +29,11 @@ def test_a_million_points_match_the_reference(dtype: torch.dtype) -> None:
     y = fused.encode(tables, x, shape.resolutions, dtype=dtype)
     g = torch.randn_like(y)
     (d_tables,) = torch.autograd.grad(y, tables, g)
+    eps = torch.finfo(dtype).eps
     expected = reference.encode(tables, x, shape.resolutions, dtype=dtype)
-    (by_tables,) = torch.autograd.grad(expected, tables, g)
-    assert_close({"features": y}, {"features": expected}, torch.finfo(dtype).eps)
-    # The reference's own sums depend on the order in which atomics come.
-    assert_close({"d_tables": d_tables}, {"d_tables": by_tables}, 1e-3)
+    assert_close({"features": y}, {"features": expected}, eps)
+    # In half precision the reference sums in it, which is further off than the kernel.
+    exact = reference.encode(tables, x, shape.resolutions, dtype=torch.float32)
+    (by_tables,) = torch.autograd.grad(exact, tables, g.float())
+    # Sums depend on the order in which atomics come.
+    assert_close({"d_tables": d_tables}, {"d_tables": by_tables}, max(1e-3, 0.5 * eps))
