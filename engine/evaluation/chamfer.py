@@ -94,6 +94,8 @@ class Chamfer:
     def __init__(self, device: torch.device | str) -> None:
         """True shapes are sampled on `device`."""
         self._device = torch.device(device)
+        # torch readies its solver for GPUs at its first use, which no two threads may make at once.
+        torch.linalg.solve(torch.eye(1, device=self._device), torch.ones(1, device=self._device))
         self._lock = threading.Lock()
         self._known: dict[Geometry, tuple[TrueShapes, Float[Tensor, "B P 3"]]] = {}
 

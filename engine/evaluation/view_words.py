@@ -25,7 +25,7 @@ from engine.guidance.prompts import VIEWS, view_word
 from engine.primitives.grammar import Spec
 from engine.primitives.kinds import NUM_PROPORTIONS
 from engine.primitives.pictures import ELEVATION_DEG
-from engine.primitives.truth import true_views
+from engine.primitives.truth import true_pictures
 
 MOST_SCENES = 128
 """Scenes that are asked about, the first ones: to render their references takes time on a CPU."""
@@ -50,8 +50,7 @@ def judged(
 
     Picture by picture, all of a scene's together.
     """
-    # True shapes are traced in small batches, which a GPU's launches would take longer for.
-    asked, device = list(specs[:MOST_SCENES]), torch.device("cpu")
+    asked, device = list(specs[:MOST_SCENES]), pictures.device
     known = references(asked, lexicon, device)
     right = are_shown(pictures[:MOST_SCENES], known, lexicon)
     ceiling = are_shown(any_views(asked, device), known, lexicon)
@@ -74,25 +73,21 @@ def references(
     """Each scene's unit mean embedding under each view word."""
     generator = torch.Generator().manual_seed(_SEED)
     proportions = torch.rand(len(specs) * _NUM_SHAPES, NUM_PROPORTIONS, generator=generator)
+    cameras = [(azimuth, level) for azimuths, level in TYPICAL_DEG.values() for azimuth in azimuths]
     repeated = [spec for spec in specs for _ in range(_NUM_SHAPES)]
-    found: list[Tensor] = []
-    for view in VIEWS:
-        pictures = _show(repeated, proportions, *TYPICAL_DEG[view], device).flatten(0, 1)
-        mean = lexicon.look(pictures).unflatten(0, (len(specs), -1)).mean(dim=1)
-        found.append(torch.nn.functional.normalize(mean, dim=-1))
-    return torch.stack(found, dim=1)
+    seen = lexicon.look(_show(repeated, proportions, [cameras] * len(repeated), device))
+    by_scene = seen.unflatten(0, (len(specs), _NUM_SHAPES, len(cameras)))
+    of_words = by_scene.split([len(TYPICAL_DEG[view][0]) for view in VIEWS], dim=2)
+    means = torch.stack([part.mean(dim=(1, 2)) for part in of_words], dim=1)
+    return torch.nn.functional.normalize(means, dim=-1)
 
 
 def any_views(specs: Sequence[Spec], device: torch.device) -> Float[Tensor, "N W 3 h w"]:
     """A true shape of each scene, none of its references', from anywhere with each view word."""
     generator, draw = torch.Generator().manual_seed(_SEED + 1), random.Random(_SEED)
     proportions = torch.rand(len(specs), NUM_PROPORTIONS, generator=generator)
-    found: list[Tensor] = []
-    for spec, one in zip(specs, proportions[:, None], strict=True):
-        cameras = [_any_camera(view, draw) for view in VIEWS]
-        shown = [_show([spec], one, (azimuth,), level, device) for azimuth, level in cameras]
-        found.append(torch.cat(shown, dim=1))
-    return torch.cat(found)
+    cameras = [[_any_camera(view, draw) for view in VIEWS] for _ in specs]
+    return _show(specs, proportions, cameras, device).unflatten(0, (len(specs), len(VIEWS)))
 
 
 def _any_camera(view: str, draw: random.Random) -> tuple[float, float]:
@@ -107,15 +102,22 @@ def _any_camera(view: str, draw: random.Random) -> tuple[float, float]:
 
 
 def _show(
-    specs: list[Spec],
+    specs: Sequence[Spec],
     proportions: Float[Tensor, "N K"],
-    azimuths_deg: tuple[float, ...],
-    elevation_deg: float,
+    cameras: Sequence[Sequence[tuple[float, float]]],
     device: torch.device,
-) -> Float[Tensor, "N V 3 h w"]:
-    """Coloured pictures over the stage's background."""
-    azimuth = torch.tensor(azimuths_deg)
-    rgba = true_views(
-        specs, proportions, azimuth, elevation_deg, textureless=False, size=SIZE, device=device
+) -> Float[Tensor, "NV 3 h w"]:
+    """Coloured pictures over the stage's background from each scene's cameras (azimuth, elevation),
+    as many of every scene."""
+    num = len(cameras[0])
+    azimuth, level = torch.tensor(cameras).flatten(0, 1).unbind(-1)
+    rgba = true_pictures(
+        [spec for spec in specs for _ in range(num)],
+        proportions.repeat_interleave(num, dim=0),
+        azimuth,
+        level,
+        textureless=False,
+        size=SIZE,
+        device=device,
     )
-    return over_background(rgba[:, :, :3], rgba[:, :, 3:])
+    return over_background(rgba[:, :3], rgba[:, 3:])

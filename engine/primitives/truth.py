@@ -1,7 +1,11 @@
 """True shapes seen from given angles: what a judge or a ruler compares a made object with.
 
-Legend: B scenes, V views of each. Angles in degrees; pictures are RGBA in [0, 1], straight alpha.
+Legend: N pictures; B scenes, V views of each. Angles in degrees; pictures are RGBA in [0, 1],
+straight alpha.
 """
+
+from collections import defaultdict
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -31,7 +35,7 @@ def _lighting(cameras: Cameras, *, textureless: bool) -> Lighting:
     )
 
 
-def _views(
+def _traced(
     geometry: Geometry,
     proportions: Float[Tensor, "N K"],
     palettes: Float[Tensor, "N slots 3"],
@@ -50,8 +54,38 @@ def _views(
 
 
 @torch.no_grad()
+def true_pictures(
+    specs: Sequence[Spec],
+    proportions: Float[Tensor, "N K"],
+    azimuth_deg: Float[Tensor, "N"],
+    elevation_deg: Float[Tensor, "N"],
+    *,
+    textureless: bool,
+    size: int = 64,
+    device: torch.device | str = "cpu",
+) -> Float[Tensor, "N 4 h w"]:
+    """A picture of each scene, from `RADIUS` away; those of a geometry are traced together.
+
+    A coloured picture is albedo alone. A textureless one is white, lit from the camera, and does
+    not depend on the colours. Deterministic.
+    """
+    proportions, azimuth, level = (x.to(device) for x in (proportions, azimuth_deg, elevation_deg))
+    rgba = torch.empty(len(specs), 4, size, size, device=device)
+    rows_of: dict[Geometry, list[int]] = defaultdict(list)
+    for row, spec in enumerate(specs):
+        rows_of[spec.geometry].append(row)
+    for geometry, rows in rows_of.items():
+        away = torch.full_like(azimuth[rows], RADIUS)
+        cameras = orbit(azimuth[rows], level[rows], away, torch.full_like(away, FOV_Y_DEG), size)
+        palettes = torch.tensor([palette(specs[row]) for row in rows], device=device)
+        rgba[rows] = _traced(
+            geometry, proportions[rows], palettes, cameras, textureless=textureless
+        )
+    return rgba
+
+
 def true_views(
-    specs: list[Spec],
+    specs: Sequence[Spec],
     proportions: Float[Tensor, "B K"],
     azimuth_deg: Float[Tensor, "V"],
     elevation_deg: float,
@@ -60,26 +94,15 @@ def true_views(
     size: int = 64,
     device: torch.device | str = "cpu",
 ) -> Float[Tensor, "B V 4 h w"]:
-    """Each scene from each azimuth at one elevation, `RADIUS` away.
-
-    A coloured picture is albedo alone. A textureless one is white, lit from the camera, and does
-    not depend on the colours. Deterministic.
-    """
-    proportions, azimuth_deg = proportions.to(device), azimuth_deg.to(device)
+    """Each scene from each azimuth at one elevation, as `true_pictures`."""
     num, views = len(specs), len(azimuth_deg)
-    rgba = torch.empty(num, views, 4, size, size, device=device)
-    for geometry in dict.fromkeys(spec.geometry for spec in specs):
-        rows = [row for row, spec in enumerate(specs) if spec.geometry == geometry]
-        palettes = torch.tensor([palette(specs[row]) for row in rows], device=device)
-        azimuth = azimuth_deg.repeat(len(rows))
-        level = torch.full_like(azimuth, elevation_deg)
-        away, lens = torch.full_like(azimuth, RADIUS), torch.full_like(azimuth, FOV_Y_DEG)
-        found = _views(
-            geometry,
-            proportions[rows].repeat_interleave(views, dim=0),
-            palettes.repeat_interleave(views, dim=0),
-            orbit(azimuth, level, away, lens, size),
-            textureless=textureless,
-        )
-        rgba[rows] = found.unflatten(0, (len(rows), views))
-    return rgba
+    found = true_pictures(
+        [spec for spec in specs for _ in range(views)],
+        proportions.repeat_interleave(views, dim=0),
+        azimuth_deg.repeat(num),
+        torch.full((num * views,), elevation_deg),
+        textureless=textureless,
+        size=size,
+        device=device,
+    )
+    return found.unflatten(0, (num, views))

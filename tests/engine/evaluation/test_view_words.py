@@ -30,20 +30,22 @@ class Painter:
         specs: list[Spec],
         proportions: Tensor,
         azimuth_deg: Tensor,
-        elevation_deg: float,
+        elevation_deg: Tensor,
         *,
         textureless: bool,
         size: int,
         device: torch.device,
     ) -> Tensor:
         assert not textureless
+        angles = zip(azimuth_deg.tolist(), elevation_deg.tolist(), strict=True)
         rows = []
-        for spec, u in zip(specs, proportions[:, 0].tolist(), strict=True):
-            for azimuth in azimuth_deg.tolist():
-                self.seen.append((spec, u, azimuth, elevation_deg))
-                rows.append([azimuth % 360.0 / 360.0, elevation_deg / 90.0, u, 1.0])
-        flat = torch.tensor(rows, device=device).view(len(specs), -1, 4, 1, 1)
-        return flat.expand(-1, -1, -1, size, size)
+        for spec, u, (azimuth, elevation) in zip(
+            specs, proportions[:, 0].tolist(), angles, strict=True
+        ):
+            self.seen.append((spec, u, azimuth, elevation))
+            rows.append([azimuth % 360.0 / 360.0, elevation / 90.0, u, 1.0])
+        flat = torch.tensor(rows, device=device)[:, :, None, None]
+        return flat.expand(-1, -1, size, size)
 
 
 class Blind:
@@ -80,7 +82,7 @@ class Raster(Blind):
 @pytest.fixture
 def painter(monkeypatch: pytest.MonkeyPatch) -> Painter:
     found = Painter()
-    monkeypatch.setattr(view_words, "true_views", found)
+    monkeypatch.setattr(view_words, "true_pictures", found)
     monkeypatch.setattr(view_words, "SIZE", 2)
     return found
 
