@@ -65,6 +65,11 @@ class Recipe:
         """Whether anything in it looks at surface normals."""
         return self.shading.shaded > 0 or any(self.losses.orientation)
 
+    @property
+    def evaluations_a_step(self) -> int:
+        """Guided pairs of the diffusion model for a scene: one a view, two under Perp-Neg."""
+        return self.views * (2 if self.distillation.perp_neg else 1)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
         return json.loads(json.dumps(asdict(self)))

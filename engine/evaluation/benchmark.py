@@ -97,7 +97,7 @@ def run(config: BenchmarkConfig) -> str:
                 specimen=specimen,
                 verdict=verdict,
                 chamfer=chamfer,
-                evaluations=specimen.iterations * recipe.views,
+                evaluations=specimen.iterations * recipe.evaluations_a_step,
             )
             for specimen, verdict, chamfer in zip(specimens, found, far, strict=True)
         ]

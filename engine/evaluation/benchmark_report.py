@@ -25,7 +25,7 @@ class Result:
     chamfer: float
     """Infinite where there is no mesh."""
     evaluations: int
-    """Guided pairs of the diffusion model: steps x views."""
+    """Guided pairs of the diffusion model: steps x those of a step."""
 
     def as_row(self) -> dict[str, object]:
         """Plain data, ready for JSON."""

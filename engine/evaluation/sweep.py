@@ -17,20 +17,19 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from engine import recipes
-from engine.evaluation.benchmark import distance
 from engine.evaluation.chamfer import Chamfer
 from engine.evaluation.judge import Judge
 from engine.evaluation.lexicon import Lexicon
 from engine.evaluation.sheets import write_sheet
 from engine.evaluation.trials import Trials
+from engine.evaluation.variations import Variation, chamfers
 from engine.evaluation.verdict import Figures, figures
 from engine.guidance import files
 from engine.guidance.pixel import PixelGuidance
@@ -44,14 +43,6 @@ _FAR = 0.2
 
 Changes = Mapping[str, Any]
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variation:
-    """A recipe with what was changed in it."""
-
-    name: str
-    recipe: Recipe
 
 
 def changed(recipe: Recipe, changes: Changes) -> Recipe:
@@ -133,21 +124,14 @@ class Bench:
         """Optimises all scenes in one gang, draws them; writes and returns the report's row."""
         recipe = variation.recipe
         outcome = self._trials.run(variation.name, recipe)
-        with ThreadPoolExecutor() as pool:
-            chamfer = statistics.median(
-                pool.map(
-                    lambda scene, spec: distance(scene, spec, self._ruler, recipe.export),
-                    outcome.scenes,
-                    self._trials.specs,
-                )
-            )
+        chamfer = statistics.median(chamfers(outcome, self._trials.specs, self._ruler))
         found = figures(outcome.verdicts)
         row = {
             "variation": variation.name,
             "score": score_of(found, chamfer),
             "seconds": round(outcome.seconds, 1),
             "ms_a_step": round(1000.0 * outcome.seconds / recipe.iterations, 1),
-            "evaluations": recipe.iterations * recipe.views,
+            "evaluations": recipe.iterations * recipe.evaluations_a_step,
             "ok": outcome.num_ok,
             "chamfer": chamfer if math.isfinite(chamfer) else None,
             **asdict(found),

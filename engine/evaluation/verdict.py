@@ -5,10 +5,11 @@ everything and last in every pool. Shares lie in [0, 1] and are None where no su
 Free of torch.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from engine.primitives.captions import caption
+from engine.primitives.captions import caption, parse
 from engine.primitives.grammar import Spec
 from engine.primitives.splits import family
 
@@ -51,6 +52,20 @@ class Verdict:
             "colours_right": list(self.colours_right),
             "beats_swap": self.beats_swap,
         }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "Verdict":
+        """The verdict that `as_row` described."""
+        seen = row["taken_for"]
+        return cls(
+            spec=parse(row["caption"]),
+            taken_for=None if seen is None else parse(seen),
+            colour_place=row["colour_place"],
+            geometry_place=row["geometry_place"],
+            benchmark_place=row["benchmark_place"],
+            colours_right=tuple(row["colours_right"]),
+            beats_swap=row["beats_swap"],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

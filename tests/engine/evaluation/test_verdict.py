@@ -1,6 +1,7 @@
 """Figures by hand."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -66,3 +67,8 @@ def test_rows_are_plain() -> None:
     assert (row["family"], row["kind"], row["taken_for"]) == ("three colours", "car", None)
     assert (row["colours_right"], row["kind_right"]) == ([False] * 3, False)
     assert GOOD.as_row()["taken_for"] == "a blue cube"
+
+
+@pytest.mark.parametrize("verdict", [GOOD, FAIR, POOR])
+def test_a_row_is_read_back(verdict: Verdict) -> None:
+    assert Verdict.from_row(json.loads(json.dumps(verdict.as_row()))) == verdict

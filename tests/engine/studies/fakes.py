@@ -1,6 +1,8 @@
-"""A judge that needs no weights, and a stage that needs no march."""
+"""A judge that needs no weights, a stage that needs no march, and a bench for the commands."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -38,3 +40,24 @@ def show_centres(scenes: Sequence[Subject | None]) -> Staged:
             row[:] = scene.albedo(torch.zeros(1, 3))[0, :, None, None]
     is_there = torch.tensor([scene is not None for scene in scenes])
     return Staged(colour=colour, geometry=colour, is_there=is_there)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A gang that was run."""
+
+    iterations: int
+    num_scenes: int
+
+
+class Bench:
+    """A tiny diffusion model for the commands, and what became of the gangs that were made."""
+
+    def __init__(self, weights: Path) -> None:
+        self.weights = weights
+        self.gangs: list[Made] = []
+
+    def flags(self, out: Path) -> list[str]:
+        """Of any study of variations: two scenes of the smallest recipe."""
+        model = ("--guidance", str(self.weights))
+        return ["--recipe", "smoke", "--prompts", "2", *model, "--out", str(out)]

@@ -1,0 +1,208 @@
+"""Variations of a recipe on the same scenes, and what they leave: the frame of most studies.
+
+    python -m engine.studies.NAME --out DIR [--only "a pattern"] [--part 1/2] ...
+
+Each variation is optimised, all scenes in one gang, shown to the judge, and kept before the next
+begins: a line of `results.jsonl` and its pictures. The same command goes on where a broken one
+stopped. Several GPUs may share a study and its DIR: each with variations of its own (`--only`), or
+with scenes of its own (`--part`); who comes last writes the tables of all. `table.md`,
+`results.json` and `pictures.png` are of what is there.
+
+Axes: N scenes, V views of the stage.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engine import recipes
+from engine.evaluation.chamfer import Chamfer
+from engine.evaluation.judge import Judge
+from engine.evaluation.lexicon import Lexicon
+from engine.evaluation.trials import Trials
+from engine.evaluation.variations import Variation, chamfers
+from engine.guidance import files
+from engine.guidance.pixel import PixelGuidance
+from engine.primitives.captions import caption
+from engine.primitives.grammar import Spec
+from engine.primitives.splits import Split, choose
+from engine.recipe import Recipe
+from engine.studies import report, results, strips
+from engine.studies.results import Key, Part, Result, Row
+
+SEED = 5
+NUM_SHOWN = 12
+
+Examine = Callable[[Float[Tensor, "N V 3 h w"], Sequence[Spec], Lexicon], Sequence[Row]]
+"""What a study asks of each scene's coloured pictures besides."""
+Column = Callable[[Result], str]
+Columns = Mapping[str, Column]
+"""A study's own columns of the table."""
+
+
+def nothing_more(
+    colour: Float[Tensor, "N V 3 h w"], specs: Sequence[Spec], lexicon: Lexicon
+) -> list[Row]:
+    """No further question."""
+    return [{} for _ in specs]
+
+
+def parser(name: str, *, split: Split, judge: str, prompts: int) -> argparse.ArgumentParser:
+    """The flags that every study of variations has."""
+    found = argparse.ArgumentParser(prog=f"python -m engine.studies.{name}")
+    found.add_argument("--out", type=Path, required=True)
+    found.add_argument("--recipe", default="primitives", help="a name, or a file of JSON")
+    found.add_argument("--guidance", help="a model directory instead of the recipe's")
+    found.add_argument("--judge", default=judge, help="j1, j2 or a directory; j2 only reports")
+    found.add_argument("--split", choices=get_args(Split), default=split)
+    found.add_argument("--prompts", type=int, default=prompts)
+    found.add_argument("--seed", type=int, default=SEED)
+    found.add_argument("--slots", type=int, help="by default as many as there are prompts")
+    found.add_argument("--only", action="append", help="a variation, or a pattern with * and ?")
+    found.add_argument("--part", default="1/1", help="k/n: the kth of n shares of the scenes")
+    found.add_argument("--compile", action="store_true", help="compile the U-Net")
+    return found
+
+
+def base_of(given: argparse.Namespace) -> Recipe:
+    """The recipe that is varied. Raises ValueError for one that is not known."""
+    return recipes.find(given.recipe)
+
+
+def chosen(offered: Sequence[Variation], patterns: Sequence[str] | None) -> list[Variation]:
+    """Those whose names fit one of the patterns; all of them where there are none.
+
+    Raises ValueError at a pattern that fits none.
+    """
+    for pattern in patterns or ():
+        if not any(fnmatchcase(variation.name, pattern) for variation in offered):
+            names = ", ".join(repr(variation.name) for variation in offered)
+            raise ValueError(f"--only: expected one of {names}, or a pattern, got {pattern!r}")
+    return [
+        variation
+        for variation in offered
+        if patterns is None or any(fnmatchcase(variation.name, p) for p in patterns)
+    ]
+
+
+def run(
+    given: argparse.Namespace,
+    offered: Sequence[Variation],
+    specs: Sequence[Spec] | None = None,
+    examine: Examine = nothing_more,
+    columns: Columns | None = None,
+) -> list[Result]:
+    """Makes what is asked for and missing, writes the tables; returns all results that there are.
+
+    Raises ValueError where the flags ask for what is not there.
+    """
+    wanted = chosen(offered, given.only)
+    specs = choose(given.split, given.prompts, given.seed) if specs is None else specs
+    path = files.resolve(given.guidance or base_of(given).guidance)
+    key = Key(
+        guidance_digest=files.digest(path),
+        judge=given.judge,
+        split=given.split,
+        prompts=len(specs),
+        seed=given.seed,
+        part=Part.read(given.part),
+    )
+    log = given.out / "results.jsonl"
+    rows = results.read(log)
+    missing = [v for v in wanted if results.find(rows, key.of(v)) is None]
+    if missing:
+        bench = _Bench(given, path, key, specs, examine)
+        for variation in missing:
+            bench.run(variation)
+    rows = results.read(log)
+    parts = [(variation, results.collect(rows, key, variation)) for variation in offered]
+    found = [(variation, result) for variation, result in parts if result is not None]
+    _write(given.out, key, [result for _, result in found], columns or {})
+    firsts = replace(key, part=Part(count=key.part.count))
+    strips.write_sheet(
+        given.out / "pictures.png",
+        [caption(spec) for spec in specs],
+        {v.name: given.out / "pictures" / f"{firsts.stem(v)}.png" for v, _ in found},
+    )
+    return [result for _, result in found]
+
+
+class _Bench:
+    """The models, loaded once, and this process's scenes."""
+
+    def __init__(
+        self,
+        given: argparse.Namespace,
+        path: Path,
+        key: Key,
+        specs: Sequence[Spec],
+        examine: Examine,
+    ) -> None:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+        self._key, self._out, self._examine = key, given.out, examine
+        first, end = key.part.span(len(specs))
+        self._specs = specs[first:end]
+        if not self._specs:
+            raise ValueError(f"--part: expected a share of {len(specs)} scenes, {given.part} is 0")
+        self._lexicon = Lexicon(Judge.load(given.judge, device))
+        self._ruler = Chamfer(device)
+        self._trials = Trials(
+            PixelGuidance.load(path, device=device, compiled=given.compile),
+            self._lexicon,
+            self._specs,
+            num_slots=given.slots or len(self._specs),
+            # A scene's seed is its number's, whoever makes it.
+            seed=given.seed + first,
+        )
+
+    def run(self, variation: Variation) -> None:
+        """Makes every scene, asks what there is to ask, and keeps the answers."""
+        outcome = self._trials.run(variation.name, variation.recipe)
+        far = chamfers(outcome, self._specs, self._ruler)
+        more = self._examine(outcome.colour, self._specs, self._lexicon)
+        shown = self._out / "pictures" / f"{self._key.stem(variation)}.png"
+        strips.write(shown, outcome.colour[:NUM_SHOWN])
+        row = results.row_of(self._key.of(variation), outcome, far, more, self._device)
+        results.append(self._out / "results.jsonl", row)
+        print(f"{variation.name}: {outcome.seconds:.1f} s, {outcome.num_ok} ok", flush=True)
+
+
+def _write(out: Path, key: Key, found: Sequence[Result], columns: Columns) -> None:
+    facts = {
+        "guidance_digest": key.guidance_digest,
+        "judge": key.judge,
+        "split": key.split,
+        "prompts": key.prompts,
+        "seed": key.seed,
+        "torch": torch.__version__,
+    }
+    document = {**facts, "results": [result.as_row() for result in found]}
+    (out / "results.json").write_text(json.dumps(document, indent=1) + "\n")
+    table = report.markdown([_cells(result, key.prompts, columns) for result in found])
+    (out / "table.md").write_text(table)
+    print(table, flush=True)
+
+
+def _cells(result: Result, total: int, columns: Columns) -> dict[str, str]:
+    """A row of the table."""
+    scenes = len(result.scenes)
+    return {
+        "": result.name,
+        "evaluations": f"{result.evaluations}",
+        "s a scene": f"{result.seconds / scenes:.2f}",
+        "ok": f"{result.ok} of {scenes}" + ("" if scenes == total else f" ({total})"),
+        **report.shares(result.figures),
+        "chamfer": f"{result.chamfer:.4f}",
+        "score": f"{result.score:.3f}",
+        "caption score": f"{result.caption_score:.2f}",
+        **{head: said(result) for head, said in columns.items()},
+    }

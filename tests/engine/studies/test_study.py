@@ -1,0 +1,100 @@
+"""The frame of the studies: choosing, going on, sharing; with a judge that needs no weights."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from engine import recipes
+from engine.evaluation.lexicon import Lexicon
+from engine.evaluation.variations import Variation
+from engine.primitives.captions import caption
+from engine.primitives.grammar import Spec
+from engine.primitives.splits import choose
+from engine.studies import study
+from tests.engine.studies.fakes import Bench
+
+SMOKE = replace(recipes.get("smoke"), iterations=2)
+OFFERED = [
+    Variation(name="base", recipe=SMOKE),
+    Variation(name="base, longer", recipe=replace(SMOKE, iterations=3)),
+    Variation(name="other", recipe=replace(SMOKE, views=2)),
+]
+
+
+def given(bench: Bench, out: Path, *more: str) -> argparse.Namespace:
+    parser = study.parser("tried", split="dev", judge="j1", prompts=2)
+    return parser.parse_args([*bench.flags(out), *more])
+
+
+def lines(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+
+
+def test_patterns_choose_in_the_study_s_order() -> None:
+    assert study.chosen(OFFERED, None) == OFFERED
+    assert study.chosen(OFFERED, ["other", "base*"]) == OFFERED
+    assert study.chosen(OFFERED, ["base"]) == OFFERED[:1]
+    with pytest.raises(ValueError, match=r"--only: expected one of 'base', .*, got 'bas'"):
+        study.chosen(OFFERED, ["base", "bas"])
+
+
+def test_a_study_goes_on_where_it_stopped_and_leaves_its_files(
+    studies: Bench, tmp_path: Path
+) -> None:
+    found = study.run(given(studies, tmp_path, "--only", "other"), OFFERED)
+    assert [result.name for result in found] == ["other"]
+    assert len(studies.gangs) == 1
+    columns = {"first": lambda result: result.scenes[0]["caption"]}
+    found = study.run(given(studies, tmp_path), OFFERED, columns=columns)
+    # In the order in which they are offered, and "other" was not made again.
+    assert [result.name for result in found] == [v.name for v in OFFERED]
+    assert [gang.iterations for gang in studies.gangs] == [2, 2, 3]
+    captions = [caption(spec) for spec in choose("dev", 2, study.SEED)]
+    assert [scene["caption"] for scene in found[0].scenes] == captions
+    table = (tmp_path / "table.md").read_text().splitlines()
+    assert table[0].startswith("|  | evaluations | s a scene | ok | R 64 |")
+    assert table[0].endswith("| first |")
+    assert table[4].startswith("| other | 4 |")
+    assert table[2].endswith(f"| {captions[0]} |")
+    document = json.loads((tmp_path / "results.json").read_text())
+    assert (document["judge"], document["prompts"]) == ("j1", 2)
+    assert [row["evaluations"] for row in document["results"]] == [2, 3, 4]
+    with Image.open(tmp_path / "pictures.png") as image:
+        assert image.width > 3 * 2 * 128
+    assert len(list((tmp_path / "pictures").glob("*.png"))) == 3
+    study.run(given(studies, tmp_path), OFFERED)
+    assert len(studies.gangs) == 3
+
+
+def test_parts_make_the_scenes_that_the_whole_makes(studies: Bench, tmp_path: Path) -> None:
+    whole = study.run(given(studies, tmp_path / "whole"), OFFERED[:1])
+    for part in ("2/2", "1/2"):
+        found = study.run(given(studies, tmp_path / "parts", "--part", part), OFFERED[:1])
+    assert [gang.num_scenes for gang in studies.gangs] == [2, 1, 1]
+    assert found[0].scenes == whole[0].scenes
+    assert found[0].caption_score == pytest.approx(whole[0].caption_score, abs=1e-3)
+    assert len(lines(tmp_path / "parts")) == 2
+    assert " 2 |" in (tmp_path / "parts" / "table.md").read_text()
+
+
+def test_a_part_alone_says_how_many_scenes_are_missing(studies: Bench, tmp_path: Path) -> None:
+    study.run(given(studies, tmp_path, "--part", "2/2"), OFFERED[:1])
+    assert "of 1 (2) |" in (tmp_path / "table.md").read_text()
+    assert not (tmp_path / "pictures.png").exists()
+    with pytest.raises(ValueError, match="--part: expected a share of 2 scenes, 1/3 is 0"):
+        study.run(given(studies, tmp_path, "--part", "1/3"), OFFERED[:1])
+
+
+def test_what_a_study_asks_besides_is_kept(studies: Bench, tmp_path: Path) -> None:
+    def examine(colour: torch.Tensor, specs: Sequence[Spec], lexicon: Lexicon) -> list[dict]:
+        assert colour.shape == (2, 8, 3, 64, 64)
+        return [{"number": k} for k, _ in enumerate(specs)]
+
+    study.run(given(studies, tmp_path), OFFERED[:1], examine=examine)
+    assert [scene["number"] for scene in lines(tmp_path)[0]["scenes"]] == [0, 1]
