@@ -27,6 +27,7 @@ from engine.lookout import Lookout
 from engine.optimiser import Moments, adam_step, learning_rate
 from engine.recipe import Recipe
 from engine.render import render
+from engine.replay import CudaRecorder, Recorder, Replay
 from engine.scene import Scene
 from engine.starts import Starts
 from engine.stopwatch import Stopwatch
@@ -88,15 +89,25 @@ class Gang:
         *,
         num_slots: int,
         ray_chunk: int | None = None,
+        capture: bool = False,
+        recorder: Recorder | None = None,
     ) -> None:
-        """`ray_chunk` is `engine.render`'s. Raises ValueError if `num_slots` is not positive."""
+        """`ray_chunk` is `engine.render`'s.
+
+        With `capture` a step is recorded as CUDA graphs once the first few are done (see
+        `engine.replay`); on other devices it says nothing. `recorder` takes the graphs' place.
+        Raises ValueError if `num_slots` is not positive.
+        """
         if num_slots < 1:
             raise ValueError(f"slots: expected 1 or more, got {num_slots}")
         self.recipe = recipe
         self._ray_chunk = ray_chunk
         self._device = guidance.device
         self._stopwatch = Stopwatch(self._device)
-        self._guidance = TimedGuidance(guidance, self._stopwatch)
+        if capture and self._device.type == "cuda" and recorder is None:
+            recorder = CudaRecorder(self._device)
+        self._replay = Replay(self._stopwatch, recorder)
+        self._guidance = TimedGuidance(guidance, self._replay)
         self._field = fields.build(recipe.field)
         self._residents: list[_Resident | None] = [None] * num_slots
         self._seed = torch.zeros(num_slots, dtype=torch.long, device=self._device)
@@ -122,6 +133,11 @@ class Gang:
         """Slots without a scene."""
         return self._residents.count(None)
 
+    @property
+    def num_graphs(self) -> int:
+        """CUDA graphs by which a step is replayed; 0 before they are recorded, or without."""
+        return self._replay.num_graphs
+
     def progress(self) -> dict[str, float]:
         """Part of its run that each resident has behind it, by key."""
         total = self.recipe.iterations
@@ -135,8 +151,9 @@ class Gang:
         """Time of the device in the parts of each step that it has done since the last call.
 
         unet   forwards of the diffusion model, and its gradient where the recipe asks for that
-        field  rendering, regularisers, and the gradient of all terms
-        other  all else: cameras, noise, an encoder's forward, the optimiser, the occupancy
+        vae    an image encoder's forward and its gradient, where the model has one
+        field  rendering, regularisers, and their gradient
+        other  all else: cameras, noise, the optimiser, the occupancy
         """
         return self._stopwatch.read()
 
@@ -191,6 +208,19 @@ class Gang:
             tensors=checkpoint.pack(state, start),
         )
 
+    def state(self) -> dict[str, Tensor]:
+        """All that a step changes and the next depends on, by name: the very buffers."""
+        first, second = self._moments.first, self._moments.second
+        return {
+            **{f"parameter {name}": p for name, p in self._parameters.items()},
+            **{f"first {name}": m for name, m in first.items()},
+            **{f"second {name}": m for name, m in second.items()},
+            "density": self._density,
+            "seed": self._seed,
+            "step": self._step,
+            **self._health.state(),
+        }
+
     def step(self) -> None:
         """One optimisation step of every busy slot."""
         busy = self._busy()
@@ -198,9 +228,7 @@ class Gang:
             return
         if self._charged_until is None:
             self._charged_until = time.perf_counter()
-        self._stopwatch.start()
-        self._optimise()
-        self._stopwatch.stop("other")
+        self._replay.step(self._optimise, "other")
         for resident in busy:
             resident.step += 1
         self._num_steps += 1
@@ -257,12 +285,13 @@ class Gang:
         self._charged_until = now
 
     def _optimise(self) -> None:
+        """A step. Whatever outlives it is changed in place, so that it can be replayed."""
         recipe, seed, step = self.recipe, self._seed, self._step
         part = (step / recipe.iterations).clamp(max=1.0)
         views = viewpoints.sample(recipe, seed, step, part)
         is_occupied = occupancy.occupied(self._density, recipe.march)
         leaves = {n: p.detach().requires_grad_() for n, p in self._parameters.items()}
-        self._stopwatch.lap("other")
+        self._replay.lap("other")
         rendering = render(
             self._field,
             leaves,
@@ -275,14 +304,17 @@ class Gang:
             ray_chunk=self._ray_chunk,
         )
         terms = regularisers.weighted(recipe.losses, self._field, leaves, rendering, part)
-        self._stopwatch.lap("field")
-        terms["sds"] = self._distillation(rendering.picture, views, part)
-        losses = torch.stack(list(terms.values()))
-        self._stopwatch.lap("other")
-        gradients = dict(
-            zip(leaves, torch.autograd.grad(losses.sum(), list(leaves.values())), strict=True)
+        self._replay.lap("field")
+        regularisers_sum = [torch.stack(list(terms.values())).sum()] if terms else []
+        terms["sds"], slope = self._distillation(rendering.picture, views, part)
+        found = torch.autograd.grad(
+            [*regularisers_sum, rendering.picture],
+            list(leaves.values()),
+            [*(torch.ones_like(total) for total in regularisers_sum), slope],
         )
-        self._stopwatch.lap("field")
+        gradients = dict(zip(leaves, found, strict=True))
+        losses = torch.stack([term.detach() for term in terms.values()])
+        self._replay.lap("field")
         is_running = self._health.is_sound & (step < recipe.iterations)
         is_finite = _all_finite(gradients) & losses.sum(dim=0).isfinite()
         adam_step(
@@ -296,31 +328,39 @@ class Gang:
             eps=recipe.optimiser.eps,
             background_rate=recipe.optimiser.background_rate,
         )
-        self._density = occupancy.refresh(
-            self._density, self._field, self._parameters, seed, step, part, recipe.march
+        self._density.copy_(
+            occupancy.refresh(
+                self._density, self._field, self._parameters, seed, step, part, recipe.march
+            )
         )
         is_finite &= _all_finite(self._parameters)
         self._health.observe(step, is_finite, rendering.opacity, rendering.delta[..., 0] > 0)
-        self._step = step + is_running
+        self._step.add_(is_running)
         terms["mean_opacity"] = rendering.opacity.mean(dim=-1)
         for name, term in terms.items():
-            # What has ended keeps the values of its last step.
-            before = self._last_losses.get(name, term)
-            self._last_losses[name] = torch.where(is_running, term, before).detach()
+            if name in self._last_losses:
+                # What has ended keeps the values of its last step.
+                kept = self._last_losses[name]
+                kept.copy_(torch.where(is_running, term.detach(), kept))
+            else:
+                self._last_losses[name] = term.detach().clone()
 
     def _distillation(
         self,
         picture: Float[Tensor, "S V 3 h w"],
         views: viewpoints.Viewpoints,
         part: Float[Tensor, "S"],
-    ) -> Float[Tensor, "S"]:
-        """A term whose gradient with respect to the pictures is `sds`'s, mean over views."""
+    ) -> tuple[Float[Tensor, "S"], Float[Tensor, "S V 3 h w"]]:
+        """A term whose gradient with respect to the pictures is `sds`'s, mean over views; and that
+        gradient."""
         size = self._guidance.size
         x = picture.flatten(0, 1)
         if picture.shape[-1] != size:
             x = F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False)
         x = 2.0 * x - 1.0
-        z = self._guidance.represent(x).unflatten(0, picture.shape[:2])
+        z = self._guidance.represent(x)
+        is_encoded = z is not x
+        z = z.unflatten(0, picture.shape[:2])
         config = self.recipe.distillation
         num_views = picture.shape[1]
         gradient = sds.picture_gradient(
@@ -334,8 +374,11 @@ class Gang:
             config,
             self._texts.denial(views),
         )
-        self._stopwatch.lap("unet" if config.gradient == "full" else "other")
-        return (gradient * z).sum(dim=(1, 2, 3, 4)) / num_views
+        self._replay.lap("unet" if config.gradient == "full" else "other")
+        term = (gradient * z).sum(dim=(1, 2, 3, 4)) / num_views
+        (slope,) = torch.autograd.grad(term.sum(), picture)
+        self._replay.lap("vae" if is_encoded else "other")
+        return term.detach(), slope
 
     def _finish(self, slot: int, row: list[float]) -> FinishedScene:
         resident = self._residents[slot]

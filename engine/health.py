@@ -66,6 +66,10 @@ class Health:
         """Verdict of a slot, and the suspicious steps in a row: empty ones, filled ones."""
         return torch.stack([self.verdict[slot], self._num_empty[slot], self._num_filled[slot]])
 
+    def state(self) -> dict[str, Int[Tensor, "S"]]:
+        """All of it, by name: the very buffers."""
+        return {"verdict": self.verdict, "empty": self._num_empty, "filled": self._num_filled}
+
     def observe(
         self,
         step: Int[Tensor, "S"],
@@ -76,12 +80,13 @@ class Health:
         """Judges one step of every slot; `is_hit` says which rays meet the scene's volume."""
         filled = opacity.sum(dim=-1) / is_hit.sum(dim=-1).clamp(min=1)
         is_empty = opacity.mean(dim=-1) < EMPTY_OPACITY
-        self._num_empty = torch.where(is_empty, self._num_empty + 1, 0)
-        self._num_filled = torch.where(filled > SATURATED_OPACITY, self._num_filled + 1, 0)
+        # In place, here and below: a step that is replayed finds them where they were.
+        self._num_empty.add_(1).mul_(is_empty)
+        self._num_filled.add_(1).mul_(filled > SATURATED_OPACITY)
         # After the last step there is nothing to wait for: an empty asset is of no use.
         has_ended = step + 1 >= self._iterations
         found = torch.where(self._num_filled >= self._patience, Verdict.SATURATED, Verdict.OK)
         is_lost = (self._num_empty >= self._patience) | (has_ended & is_empty)
         found = torch.where(is_lost, Verdict.EMPTY, found)
         found = torch.where(is_finite, found, Verdict.DIVERGED)
-        self.verdict = torch.where(self.is_sound, found, self.verdict)
+        self.verdict.copy_(torch.where(self.is_sound, found, self.verdict))

@@ -26,6 +26,15 @@ class _Event(Protocol):
 _Moment = float | _Event
 
 
+@runtime_checkable  # for the checks of types in tests
+class Laps(Protocol):
+    """Whatever is told how far a step has come."""
+
+    def lap(self, part: str) -> None:
+        """What was done since the last lap is of this part."""
+        ...
+
+
 class Stopwatch:
     """`start`, a `lap` behind each part, `stop`; whoever wants to know calls `read`."""
 

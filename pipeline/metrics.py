@@ -255,8 +255,9 @@ METRICS: dict[str, Metric] = {
             owner="actor",
             unit="seconds",
             help="Time of the device in the parts of one step of the whole gang. unet: forwards of "
-            "the diffusion model. field: rendering and its gradient. other: all else.",
-            labels={"part": ("unet", "field", "other")},
+            "the diffusion model. vae: its image encoder, if it has one, both ways. "
+            "field: rendering and its gradient. other: all else.",
+            labels={"part": ("unet", "vae", "field", "other")},
             buckets=_PART_BUCKETS,
         ),
     )

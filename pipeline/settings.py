@@ -1,6 +1,7 @@
 """What a user may say about a run; free of heavy imports."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.errors import UserError
 
@@ -22,8 +23,9 @@ class RunSettings:
     guidance: str | None = None
     """Diffusion model: `primitives`, a directory, a hub id such as DeepFloyd/IF-I-XL-v1.0@revision,
     or an fsspec URL. Default: the recipe's."""
-    slots: int | None = None
-    """Prompts that one GPU optimises together. Default: the recipe's."""
+    slots: int | Literal["auto"] | None = None
+    """Prompts that one GPU optimises together; auto: a power of two by its memory, 16 at most.
+    Default: the recipe's."""
     gpus: int | None = None
     """GPUs to ask for, one actor each. Default: all there are, else the CPU."""
     limit: int | None = None
@@ -46,7 +48,7 @@ class RunSettings:
         """Raises UserError. The parser constructs, and would wrap an error in its own words."""
         for name in ("slots", "gpus", "limit"):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value is not None and value != "auto" and value < 1:
                 raise UserError(f"--{name}: expected 1 or more, got {value}")
         if not 1 <= self.seeds_per_prompt <= MAX_NUM_SEEDS:
             raise UserError(

@@ -1,6 +1,7 @@
-"""Correctness, then speed, of kernels on this machine's GPU.
+"""Correctness, then speed, of kernels on this machine's GPU, or of a whole step (`step.py`).
 
     python -m engine.bench hash_encode --out DIR
+    python -m engine.bench step --model if --out DIR
 
 First the op's gate; where it does not hold there is one line and exit code 1, and no speed. Then
 one row a case, on the screen and in DIR/<op>.jsonl. Without a GPU Triton's interpreter runs all of
@@ -24,11 +25,16 @@ from engine.bench.timing import copy_rate, median_ms
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 measured, 1 the gate did not hold, 2 a mistake of the user's."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["step"]:
+        from engine.bench import step
+
+        return step.main(words[1:])
     parser = argparse.ArgumentParser(prog="python -m engine.bench")
-    parser.add_argument("op", choices=sorted(ops.OPS))
+    parser.add_argument("op", choices=sorted(ops.OPS), help="or step, which has its own --help")
     parser.add_argument("--out", type=Path, required=True, help="directory for the rows")
     parser.add_argument("--commit", help="what to call the tree; by default git is asked")
-    chosen = parser.parse_args(arguments)
+    chosen = parser.parse_args(words)
     if not kernels.has_triton():
         parser.error("kernels need Triton: pip install 'dreambatch[kernels]'")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -39,6 +40,48 @@ class Row:
         return _key(asdict(self))
 
 
+@dataclass(frozen=True, kw_only=True)
+class StepRow:
+    """A whole step of a gang on one device. Times are milliseconds of the whole gang's step."""
+
+    op: str = "step"
+    part: str
+    """The model."""
+    setting: str
+    """Recipe, slots, views, and what was switched on."""
+    device: str
+    versions: Mapping[str, str]
+    commit: str
+    slots: int
+    views: int
+    samples: int
+    """Of a ray."""
+    occupied: float
+    """Part of the occupancy grid's cells."""
+    errors: Mapping[str, float]
+    """What the gate saw just before: 1 - cosine of each gradient."""
+    parts_ms: Mapping[str, float] | None
+    """Medians of CUDA events; None, as all that follows, where nothing was timed."""
+    device_ms: float | None = None
+    """Median of the whole step, on the clock of the device."""
+    wall_ms: float | None = None
+    scene_ms: float | None = None
+    """Wall time over slots."""
+    beside_unet: float | None = None
+    """All that is not the U-Net, as a share of it."""
+    unet_flops: int | None = None
+    unet_share: float | None = None
+    """Of the rate of a plain product."""
+    matmul_rate: float | None = None
+    """FLOPs a second of a plain product, in the same run."""
+    graphs: int = 0
+    """CUDA graphs that a step is replayed by; 0: none was recorded."""
+    activity: Mapping[str, Any] | None = None
+    """`engine.bench.activity.Activity`"""
+    peak_bytes: int | None = None
+    """Of the model and the gang, texts' encoder absent."""
+
+
 def device_name(device: torch.device) -> str:
     """As its vendor names it; of a CPU, that kernels are interpreted there."""
     if device.type == "cuda":
@@ -66,10 +109,10 @@ def commit() -> str:
     return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
-def keep(path: Path, rows: Iterable[Row]) -> None:
+def keep(path: Path, rows: Iterable[Row | StepRow]) -> None:
     """Writes rows behind those in the file that have other keys."""
     new = list(rows)
-    replaced = {row.key for row in new}
+    replaced = {_key(asdict(row)) for row in new}
     lines = path.read_text().splitlines() if path.exists() else []
     kept = [line for line in lines if _key(json.loads(line)) not in replaced]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Time on the device: medians of CUDA events, and the rate at which it copies."""
+"""Time on the device: medians of CUDA events, and the rates at which it copies and multiplies."""
 
 import statistics
 from collections.abc import Callable
@@ -8,6 +8,7 @@ import torch
 _WARM_UP = 5
 _COPIED = 2**30
 """Bytes of the buffer whose copy is timed: far more than any cache."""
+_SIDE = 8192
 
 
 def median_ms(run: Callable[[], object], *, repeats: int = 50) -> float:
@@ -32,3 +33,10 @@ def copy_rate(device: torch.device) -> float:
     source = torch.randint(0, 255, (_COPIED,), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return 2 * _COPIED / (1e-3 * median_ms(lambda: target.copy_(source)))
+
+
+def matmul_rate(device: torch.device) -> float:
+    """FLOPs a second of the product of two random bf16 matrices of `_SIDE`."""
+    a, b = torch.randn(2, _SIDE, _SIDE, dtype=torch.bfloat16, device=device)
+    c = torch.empty_like(a)
+    return 2 * _SIDE**3 / (1e-3 * median_ms(lambda: torch.mm(a, b, out=c)))

@@ -50,7 +50,8 @@ class Denoiser:
         """Side of that space."""
         self.size = self.space_size
         """Side of the pictures it is shown, in pixels."""
-        self._text_width = int(unet.config.encoder_hid_dim or unet.config.cross_attention_dim)
+        self.text_width = int(unet.config.encoder_hid_dim or unet.config.cross_attention_dim)
+        """Features of a text's tokens."""
         self._text_side = text_side
         self._unet: Any = unet.to(device, memory_format=torch.channels_last).eval()
         self._unet.requires_grad_(False)
@@ -89,7 +90,7 @@ class Denoiser:
         shape = (4, self.num_channels, self.space_size, self.space_size)
         x = torch.linspace(-1.0, 1.0, shape[0] * shape[1] * shape[2] ** 2).view(shape)
         t = torch.full((4,), 500)
-        text = torch.linspace(-1.0, 1.0, self._text_width).repeat(4, MAX_TOKENS, 1)
+        text = torch.linspace(-1.0, 1.0, self.text_width).repeat(4, MAX_TOKENS, 1)
         exact = self._unet
         # A copy, because the way back from bfloat16 would not restore the weights.
         rounded = copy.deepcopy(exact).to(torch.bfloat16)
@@ -107,9 +108,11 @@ def compiled(unet: Any, device: torch.device) -> Any:
     """The U-Net compiled, channels-last throughout on a GPU.
 
     Unforced, a first convolution from few channels makes the compiler give that up for all, and
-    every other convolution then converts its operands: a fifth of a training step.
+    every other convolution then converts its operands: a fifth of a training step. Every number of
+    pictures has a compilation of its own: one for all would know no size, and be slower.
     """
-    return torch.compile(unet, options={"force_layout_optimization": device.type == "cuda"})
+    options: dict[str, Any] = {"force_layout_optimization": device.type == "cuda"}
+    return torch.compile(unet, options=options, dynamic=False)
 
 
 def load_unet(path: Any, device: torch.device, dtype: torch.dtype | None) -> UNet2DConditionModel:

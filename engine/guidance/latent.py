@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from engine.guidance import files
-from engine.guidance.denoiser import Denoiser, load_unet, stored_dtype
+from engine.guidance.denoiser import Denoiser, compiled, load_unet, stored_dtype
 from engine.guidance.guidance import TextSide
 from engine.guidance.texts import TextEncoder
 
@@ -35,8 +35,12 @@ class LatentGuidance(Denoiser):
         device: torch.device,
         text_side: TextSide | None = None,
         dtype: torch.dtype | None = None,
+        recomputes: bool = True,
     ) -> None:
-        """As `Denoiser`; the image encoder computes in the U-Net's precision."""
+        """As `Denoiser`; the image encoder computes in the U-Net's precision.
+
+        `recomputes`: whether `represent` makes activations anew on its way back.
+        """
         super().__init__(unet, scheduler, device=device, text_side=text_side, dtype=dtype)
         reduction = 2 ** (len(vae.config.block_out_channels) - 1)
         self.size = self.space_size * reduction
@@ -44,6 +48,13 @@ class LatentGuidance(Denoiser):
         vae.decoder = None
         self._vae = vae.to(device, self.dtype, memory_format=torch.channels_last).eval()
         self._vae.requires_grad_(False)
+        self._recomputes = recomputes
+        self._mean: Any = self._posterior_mean
+
+    def compile(self) -> None:
+        """Compiles the image encoder, too."""
+        super().compile()
+        self._mean = compiled(self._posterior_mean, self.device)
 
     @classmethod
     def load(
@@ -54,6 +65,7 @@ class LatentGuidance(Denoiser):
         dtype: torch.dtype | None = None,
         compiled: bool = False,
         with_texts: bool = True,
+        recomputes: bool = True,
     ) -> "LatentGuidance":
         """Loads a pipeline directory, `with_texts` its text encoder too.
 
@@ -73,6 +85,7 @@ class LatentGuidance(Denoiser):
             device=device,
             text_side=texts,
             dtype=dtype,
+            recomputes=recomputes,
         )
         if compiled:
             guidance.compile()
@@ -81,10 +94,11 @@ class LatentGuidance(Denoiser):
     def represent(self, x: Float[Tensor, "B 3 P P"]) -> Float[Tensor, "B C H W"]:
         """Latents in float32, differentiable by x.
 
-        Each picture's activations are made anew on the way back, so that memory holds those of one:
-        a picture of 512 x 512 takes some gigabytes of them.
+        Unless the guidance was told otherwise each picture's activations are made anew on the way
+        back, so that memory holds those of one: a picture of 512 x 512 takes some gigabytes of
+        them. To keep them all saves a forward in three.
         """
-        if not (x.requires_grad and len(x) > 1):
+        if not (self._recomputes and x.requires_grad and len(x) > 1):
             return self._latents(x)
         each = [
             checkpoint(self._latents, one, use_reentrant=False, preserve_rng_state=False)
@@ -94,4 +108,11 @@ class LatentGuidance(Denoiser):
 
     def _latents(self, x: Float[Tensor, "B 3 P P"]) -> Float[Tensor, "B C H W"]:
         rounded = x.to(self.dtype, memory_format=torch.channels_last)
-        return self._scaling * self._vae.encode(rounded).latent_dist.mean.float()
+        return self._scaling * self._mean(rounded).float()
+
+    def _posterior_mean(self, x: Float[Tensor, "B 3 P P"]) -> Float[Tensor, "B C H W"]:
+        # As the autoencoder's `encode`, but for the posterior's width, which nobody asks for.
+        moments = self._vae.encoder(x)
+        if self._vae.quant_conv is not None:
+            moments = self._vae.quant_conv(moments)
+        return moments.chunk(2, dim=1)[0]

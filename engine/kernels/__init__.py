@@ -11,6 +11,9 @@ The environment's DREAMBATCH_KERNELS=0 switches them off, to compare.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from importlib.util import find_spec
 
@@ -30,9 +33,23 @@ def is_wanted() -> bool:
     return os.environ.get("DREAMBATCH_KERNELS") != "0"
 
 
+_IS_HELD_OFF = ContextVar("is_held_off", default=False)
+
+
+@contextmanager
+def held_off() -> Iterator[None]:
+    """Within it, on this thread, ops run their references: what kernels are compared with."""
+    token = _IS_HELD_OFF.set(True)
+    try:
+        yield
+    finally:
+        _IS_HELD_OFF.reset(token)
+
+
 def run_on(device: torch.device) -> bool:
     """Whether ops on this device run their kernels."""
-    return device.type == "cuda" and is_wanted() and has_triton()
+    is_asked = is_wanted() and not _IS_HELD_OFF.get()
+    return device.type == "cuda" and is_asked and has_triton()
 
 
 def is_fused(x: Tensor) -> bool:

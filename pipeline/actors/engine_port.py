@@ -30,6 +30,8 @@ class EngineSpec:
     guidance_digest: str
     num_slots: int
     num_threads: int
+    measures_slots: bool = False
+    """Whether the device's memory decides how many of `num_slots` there are."""
     has_text_encoder: bool = True
     """Whether the engine embeds texts itself; otherwise each request brings them along."""
     checkpoint_seconds: float | None = None
@@ -205,6 +207,10 @@ class _TorchEngine:
         self._recipe = Recipe.from_dict(spec.recipe)
         self._licence = files.licence(path)
         self.num_slots = spec.num_slots
+        if spec.measures_slots:
+            from engine import slots
+
+            self.num_slots = slots.fitting(self._recipe, self._guidance, most=spec.num_slots)
         self.device = torch.cuda.get_device_name() if self._is_cuda else "cpu"
 
     def new_gang(self, *, num_slots: int, is_frugal: bool = False) -> Gang:

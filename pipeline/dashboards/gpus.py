@@ -131,9 +131,9 @@ def _steps() -> list[Json]:
         ),
         series(
             "U-Net share of the step",
-            "Part of a step's device time. unet: forwards of the diffusion model. field: rendering "
-            "and its gradient. other: all else. Over all actors that are scraped, whatever their "
-            "run.",
+            "Part of a step's device time. unet: forwards of the diffusion model. vae: its image "
+            "encoder, both ways. field: rendering and its gradient. other: all else. Over all "
+            "actors that are scraped, whatever their run.",
             "percentunit",
             {"{{part}}": f"{by_part} / on () group_left () (sum ({seconds}) > 0)"},
             ray(),

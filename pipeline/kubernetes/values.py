@@ -40,7 +40,7 @@ class Values:
     """As for `run`."""
     guidance: str | None = None
     """As for `run`."""
-    slots: int | None = None
+    slots: int | Literal["auto"] | None = None
     """As for `run`."""
     flags: str = ""
     """More flags of `run`, in one word: --flags="--limit 100 --strict"."""

@@ -1,6 +1,7 @@
 """The tasks of one recipe: a gang serves one recipe, so that each has a fleet of its own."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.actors.embeddings import Wanted
 from pipeline.actors.engine_port import EngineFactory, EngineSpec, TextFactory
@@ -13,6 +14,11 @@ from pipeline.run.schedule import Schedule
 _TEXTS_SECONDS = 600.0
 """How long an attempt waits for its texts, at most; always less than what counts as hanging, so
 that a slow text encoder is not taken for a hung actor."""
+
+
+MOST_SLOTS = 16
+"""Slots that a GPU's memory may decide upon: beyond, a scene gains next to nothing, and a death
+costs more."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +83,27 @@ def _spec(
 ) -> EngineSpec:
     chosen, minutes = job.choice.recipes[recipe], job.settings.checkpoint_minutes
     hang_seconds = 60 * job.settings.hang_minutes
+    num_slots, measures_slots = slots_of(job.settings.slots, chosen.num_slots, use_gpu=use_gpu)
     return EngineSpec(
         recipe=chosen.to_dict(),
         guidance=job.weights.guidance,
         guidance_digest=job.weights.digest,
-        num_slots=job.settings.slots or chosen.num_slots,
+        num_slots=num_slots,
+        measures_slots=measures_slots,
         num_threads=cluster.threads(use_gpu=use_gpu),
         has_text_encoder=factories.texts is None,
         checkpoint_seconds=60 * minutes if minutes else None,
         texts_seconds=min(_TEXTS_SECONDS, hang_seconds / 2),
     )
+
+
+def slots_of(
+    asked: int | Literal["auto"] | None, recipe: int, *, use_gpu: bool
+) -> tuple[int, bool]:
+    """Slots of an actor, and whether they are but the most, of which its memory has to decide.
+
+    The plan counts with the most: what an actor gets beyond its slots waits there.
+    """
+    if asked == "auto":
+        return (max(MOST_SLOTS, recipe), True) if use_gpu else (recipe, False)
+    return asked or recipe, False

@@ -135,8 +135,7 @@ def test_distillation_moves_pictures_by_the_noise_s_residual_in_latents(
     picture = torch.rand(1, r.views, 3, r.render_size, r.render_size, requires_grad=True)
     seed, step, part = torch.tensor([3]), torch.tensor([0]), torch.zeros(1)
     views = viewpoints.sample(r, seed, step, part)
-    term = gang._distillation(picture, views, part)
-    (found,) = torch.autograd.grad(term.sum(), picture)
+    _, found = gang._distillation(picture, views, part)
 
     leaf = picture.detach().clone().requires_grad_()
     large = torch.nn.functional.interpolate(leaf[0], size=(64, 64), mode="bilinear")
@@ -157,3 +156,21 @@ def test_distillation_moves_pictures_by_the_noise_s_residual_in_latents(
 def test_a_pixel_model_is_refused(tiny_weights: Path) -> None:
     with pytest.raises(ValueError, match="expected a latent model, got a pixel one"):
         LatentGuidance.load(tiny_weights, device="cpu")
+
+
+def test_activations_that_are_kept_give_the_same_gradient(weights: Path) -> None:
+    x = torch.rand(3, 3, 64, 64) * 2 - 1
+    found = []
+    for recomputes in (True, False):
+        guidance = LatentGuidance.load(
+            weights, device="cpu", dtype=torch.float32, with_texts=False, recomputes=recomputes
+        )
+        given = x.clone().requires_grad_()
+        made = []
+        # The encoder runs once a picture and again for the gradient, or once for all.
+        guidance._vae.encoder.register_forward_hook(lambda *_, made=made: made.append(1))
+        z = guidance.represent(given)
+        (slope,) = torch.autograd.grad(z.square().sum(), given)
+        found.append((z.detach(), slope, len(made)))
+    assert (found[0][2], found[1][2]) == (6, 1)
+    torch.testing.assert_close(found[0][:2], found[1][:2], rtol=1e-4, atol=1e-5)

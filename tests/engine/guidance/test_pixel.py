@@ -269,8 +269,11 @@ def test_a_compiled_u_net_is_asked_for(
 ) -> None:
     asked = []
 
-    def compile_nothing(model: torch.nn.Module, options: dict[str, bool]) -> Callable:
+    def compile_nothing(
+        model: torch.nn.Module, options: dict[str, bool], dynamic: bool
+    ) -> Callable:
         assert options == {"force_layout_optimization": False}
+        assert not dynamic
 
         def compiled(*question: torch.Tensor) -> object:
             asked.append(len(question))

@@ -31,3 +31,14 @@ def test_it_is_the_same_model_with_its_forwards_timed() -> None:
     t = torch.tensor([100, 900])
     assert torch.equal(timed.predict_noise(x, t, text), model.predict_noise(x, t, text))
     assert watch.laps == ["other", "unet"]
+
+
+def test_an_encoder_is_timed_for_itself() -> None:
+    class Encoding(DiscGuidance):
+        def represent(self, x: torch.Tensor) -> torch.Tensor:
+            return 0.5 * x
+
+    watch = Written()
+    x = torch.ones(1, 3, 16, 16)
+    assert torch.equal(TimedGuidance(Encoding(), watch).represent(x), 0.5 * x)
+    assert watch.laps == ["vae"]

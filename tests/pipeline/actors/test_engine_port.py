@@ -1,13 +1,14 @@
 """The real engine behind the port, with random weights of the real shape."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from engine import fields, recipes
+from engine import fields, recipes, slots
 from engine.export.glb_reader import read
 from engine.gang import FinishedScene, SceneRequest
 from engine.guidance import files
@@ -95,3 +96,20 @@ def test_a_scene_goes_on_in_another_gang_with_less_memory(tiny_weights: Path) ->
     points = torch.linspace(-0.5, 0.5, 30).view(10, 3)
     expected = whole.scene.density(points)
     torch.testing.assert_close(resumed.scene.density(points), expected, rtol=0.02, atol=1e-3)
+
+
+def test_memory_decides_on_the_slots_where_it_is_asked(
+    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fitting(recipe: object, guidance: object, *, most: int) -> int:
+        asked.append((recipe, most))
+        return 4
+
+    monkeypatch.setattr(slots, "fitting", fitting)
+    plain = spec(tiny_weights)
+    assert load_engine(plain).num_slots == 2
+    assert not asked
+    assert load_engine(replace(plain, num_slots=16, measures_slots=True)).num_slots == 4
+    assert asked == [(recipes.get("smoke"), 16)]

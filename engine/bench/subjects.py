@@ -1,0 +1,98 @@
+"""What a step is measured of: a model, its recipe as it is late in a run, and scenes to fill slots.
+
+Late in a run every level of a hash grid is there and views are shaded. A model of random weights
+would tear a scene apart, so that its rate is next to nothing, and the scene stays the blob it
+begins as; the embedded model's scenes are optimised as ever.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+from engine.bench import shapes
+from engine.bench.shapes import Parts
+from engine.configs.fields import HashGridConfig
+from engine.gang import SceneRequest
+from engine.guidance import files
+from engine.guidance.denoiser import load_unet
+from engine.guidance.prompts import texts_of
+from engine.guidance.texts import TextEncoder
+from engine.recipe import Recipe
+
+Model = Literal["if", "sd", "primitives"]
+MODELS: tuple[Model, ...] = get_args(Model)
+RECIPES: dict[Model, str] = {
+    "if": "dreamfusion_if",
+    "sd": "dreamfusion_sd",
+    "primitives": "primitives",
+}
+"""Of each model, unless another is asked for."""
+
+_ENDLESS = 10**7
+"""Iterations: no scene is done while it is measured, or given up."""
+_PROMPTS = ("a red car", "a blue lamp with purple stand", "a green chair", "a yellow duck")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A model on a device, and what to ask it."""
+
+    model: Model
+    recipe: Recipe
+    parts: Parts
+    requests: list[SceneRequest]
+    """As many as there are slots at most."""
+
+
+def subject(
+    model: Model, recipe: Recipe, views: int | None, num_scenes: int, device: torch.device
+) -> Subject:
+    """The model's networks on the device, and scenes."""
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    if model == "primitives":
+        found, texts = _embedded(num_scenes, device, dtype)
+    else:
+        found = shapes.parts(model, device, dtype=dtype)
+        width = found.guidance(device).text_width
+        texts = [shapes.texts(width, seed, device) for seed in range(num_scenes)]
+    return Subject(
+        model=model,
+        recipe=late(recipe, views, is_still=model != "primitives"),
+        parts=found,
+        requests=[
+            SceneRequest(key=str(k), prompt="", seed=k, text=text) for k, text in enumerate(texts)
+        ],
+    )
+
+
+def late(recipe: Recipe, views: int | None, *, is_still: bool) -> Recipe:
+    """The recipe as it is late in a run, for ever; `is_still`: scenes hardly move."""
+    field = recipe.field
+    if isinstance(field, HashGridConfig):
+        field = replace(field, start_level=0)
+    optimiser = recipe.optimiser
+    if is_still:
+        optimiser = replace(optimiser, lr=(1e-9, 1e-9), warmup=0.0)
+    return replace(
+        recipe,
+        iterations=_ENDLESS,
+        views=views or recipe.views,
+        field=field,
+        shading=replace(recipe.shading, albedo_until=0.0),
+        optimiser=optimiser,
+    )
+
+
+def _embedded(
+    num_scenes: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Parts, list[torch.Tensor]]:
+    path = files.resolve(files.PRIMITIVES)
+    encoder = TextEncoder.load(path, device="cpu")
+    texts = [encoder.encode(texts_of(prompt, "")) for prompt in _PROMPTS]
+    # diffusers' own stubs know too little of either.
+    unet: Any = load_unet(path, device, dtype)
+    scheduler: Any = DDPMScheduler.from_pretrained(path / "scheduler")
+    parts = Parts(unet=unet.to(device), scheduler=scheduler)
+    return parts, [texts[k % len(texts)] for k in range(num_scenes)]

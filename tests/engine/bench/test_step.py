@@ -1,0 +1,137 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from engine import kernels
+from engine.bench import __main__ as program
+from engine.bench import step_gate
+from engine.bench.activity import summed
+from engine.bench.gate import GateError
+from engine.bench.subjects import late
+from engine.gang import Gang
+from engine.recipes import get
+from tests.engine.fakes import DiscGuidance
+from tests.engine.test_gang import recipe, request
+
+on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here, and would be timed")
+
+
+def filled(guidance: DiscGuidance) -> Gang:
+    gang = Gang(replace(recipe(), iterations=50), guidance, num_slots=2)
+    for key in "ab":
+        gang.add(request(key))
+    return gang
+
+
+def test_the_gate_holds_gangs_that_do_the_same_from_the_state_of_the_first() -> None:
+    fast, plain = filled(DiscGuidance()), filled(DiscGuidance())
+    for _ in range(3):
+        fast.step()
+    errors = step_gate.hold(fast, plain)
+    assert set(errors) == {"grid4", "grid9"}
+    assert all(abs(error) < 1e-12 for error in errors.values())
+    for name, t in fast.state().items():
+        assert torch.equal(plain.state()[name], t), name
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.0, float("nan")])
+def test_the_gate_sees_another_gradient(factor: float) -> None:
+    class Wrong(DiscGuidance):
+        def predict_noise(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+            return factor * super().predict_noise(x_t, t, text)
+
+    fast, plain = filled(Wrong()), filled(DiscGuidance())
+    fast.step()
+    with pytest.raises(GateError, match="gradient of"):
+        step_gate.hold(fast, plain)
+
+
+def test_kernels_are_held_off_within_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "is_wanted", lambda: True)
+    monkeypatch.setattr(kernels, "has_triton", lambda: True)
+    device = torch.device("cuda")
+    assert kernels.run_on(device)
+    with kernels.held_off():
+        assert not kernels.run_on(device)
+    assert kernels.run_on(device)
+
+
+def test_calls_are_counted_by_the_step() -> None:
+    counts = {
+        "cudaLaunchKernel": 10,
+        "cudaLaunchKernelExC": 4,
+        "cuLaunchKernelEx": 6,
+        "cudaGraphLaunch": 8,
+        "cudaStreamSynchronize": 1,
+        "cudaDeviceSynchronize": 0,
+        "Memcpy DtoH (Device -> Pageable)": 2,
+        "cudaMemcpyAsync": 9,
+        "aten::add": 99,
+    }
+    found = summed(counts, {"gemm": 3000.0, "add": 1000.0}, 2)
+    assert (found.launches, found.graph_launches) == (10.0, 4.0)
+    assert (found.synchronisations, found.fetches) == (0.5, 1.0)
+    assert found.busy_ms == 2.0
+    assert list(found.kernels_ms.items()) == [("gemm", 1.5), ("add", 0.5)]
+
+
+def test_a_recipe_late_in_its_run_is_whole() -> None:
+    r = late(get("dreamfusion_if"), 1, is_still=True)
+    assert (r.views, r.shading.albedo_until, r.optimiser.lr) == (1, 0.0, (1e-9, 1e-9))
+    assert r.field.start_level == 0  # pyright: ignore[reportAttributeAccessIssue]
+    moving = late(get("primitives"), None, is_still=False)
+    assert (moving.views, moving.optimiser) == (4, get("primitives").optimiser)
+
+
+@on_cpu
+def test_a_step_is_compared_but_not_timed_without_a_gpu(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["step", "--model", "primitives", "--recipe", "smoke", "--slots", "1,2"]
+    more = ["--warm", "4", "--out", str(tmp_path), "--commit", "abc"]
+    assert program.main([*words, *more]) == 0
+    found = [json.loads(line) for line in (tmp_path / "step.jsonl").read_text().splitlines()]
+    assert [line["setting"] for line in found] == [
+        "smoke S=1 V=1 captured",
+        "smoke S=2 V=1 captured",
+    ]
+    for line in found:
+        assert (line["op"], line["part"], line["commit"]) == ("step", "primitives", "abc")
+        assert set(line["errors"]) == {"grid4", "grid16"}
+        assert 0 < line["occupied"] < 1
+        assert line["parts_ms"] is line["wall_ms"] is line["matmul_rate"] is None
+    said = capsys.readouterr().out
+    assert "not timed" in said
+    assert " ms " not in said
+
+
+@on_cpu
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--slots", "two"], "--slots: expected 1,2,4 or so, or auto, got 'two'"),
+        (["--slots", "0"], "--slots: expected 1,2,4 or so"),
+        (["--warm", "2"], "expected --warm of 4 or more"),
+        (["--recipe", "none_such"], "unknown recipe 'none_such'"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    words: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        program.main(["step", "--model", "primitives", "--out", str(tmp_path), *words])
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+def test_a_captured_step_is_timed(tmp_path: Path) -> None:
+    words = ["step", "--model", "primitives", "--slots", "2", "--eager", "--repeats", "10"]
+    assert program.main([*words, "--out", str(tmp_path)]) == 0
+    (line,) = (json.loads(text) for text in (tmp_path / "step.jsonl").read_text().splitlines())
+    assert line["graphs"] > 0
+    assert line["activity"]["synchronisations"] < 1
+    assert set(line["parts_ms"]) == {"unet", "field", "other"}
