@@ -154,7 +154,7 @@ def _measured(
     recipe = asked.recipe
     row = StepRow(
         part=bench.model,
-        setting=_setting(bench, asked, number),
+        setting=_setting(bench, asked, number, device),
         device=rows.device_name(device),
         versions=rows.versions(),
         commit=bench.commit,
@@ -211,11 +211,11 @@ def _filled(asked: Subject, guidance: Guidance, number: int, *, capture: bool) -
     return gang
 
 
-def _setting(bench: StepBench, asked: Subject, number: int) -> str:
+def _setting(bench: StepBench, asked: Subject, number: int, device: torch.device) -> str:
     switches = {
         "compiled": bench.compiled,
         "captured": bench.capture,
-        "kernels": kernels.is_wanted(),
+        "kernels": kernels.run_on(device),
         "recomputing": bench.recomputes and asked.parts.vae is not None,
     }
     words = [name for name, is_on in switches.items() if is_on]

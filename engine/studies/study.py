@@ -115,24 +115,17 @@ def run(
         seed=given.seed,
         part=Part.read(given.part),
     )
-    log = given.out / "results.jsonl"
-    rows = results.read(log)
+    rows = results.read(given.out / "results.jsonl")
     missing = [v for v in wanted if results.find(rows, key.of(v)) is None]
     if missing:
         bench = _Bench(given, path, key, specs, examine)
         for variation in missing:
             bench.run(variation)
-    rows = results.read(log)
-    parts = [(variation, results.collect(rows, key, variation)) for variation in offered]
-    found = [(variation, result) for variation, result in parts if result is not None]
-    _write(given.out, key, [result for _, result in found], columns or {})
-    firsts = replace(key, part=Part(count=key.part.count))
-    strips.write_sheet(
-        given.out / "pictures.png",
-        [caption(spec) for spec in specs],
-        {v.name: given.out / "pictures" / f"{firsts.stem(v)}.png" for v, _ in found},
-    )
-    return [result for _, result in found]
+            # A run that is cut off leaves its tables, too.
+            _write(given.out, key, offered, specs, columns or {})
+    found, table = _write(given.out, key, offered, specs, columns or {})
+    print(table, flush=True)
+    return found
 
 
 class _Bench:
@@ -176,7 +169,12 @@ class _Bench:
         print(f"{variation.name}: {outcome.seconds:.1f} s, {outcome.num_ok} ok", flush=True)
 
 
-def _write(out: Path, key: Key, found: Sequence[Result], columns: Columns) -> None:
+def _write(
+    out: Path, key: Key, offered: Sequence[Variation], specs: Sequence[Spec], columns: Columns
+) -> tuple[list[Result], str]:
+    """Writes what is of all variations that are there; returns them, and their table."""
+    rows = results.read(out / "results.jsonl")
+    found = [result for v in offered if (result := results.collect(rows, key, v)) is not None]
     facts = {
         "guidance_digest": key.guidance_digest,
         "judge": key.judge,
@@ -189,7 +187,11 @@ def _write(out: Path, key: Key, found: Sequence[Result], columns: Columns) -> No
     (out / "results.json").write_text(json.dumps(document, indent=1) + "\n")
     table = report.markdown([_cells(result, key.prompts, columns) for result in found])
     (out / "table.md").write_text(table)
-    print(table, flush=True)
+    # The first scenes are those of the first part.
+    first = replace(key, part=Part(count=key.part.count))
+    pictures = {v.name: out / "pictures" / f"{first.stem(v)}.png" for v in offered}
+    strips.write_sheet(out / "pictures.png", [caption(spec) for spec in specs], pictures)
+    return found, table
 
 
 def _cells(result: Result, total: int, columns: Columns) -> dict[str, str]:

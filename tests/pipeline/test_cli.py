@@ -220,7 +220,7 @@ def run_wrongly(arguments: dict[str, str], capsys: pytest.CaptureFixture[str]) -
         ("--slots", "0", "--slots: expected 1 or more, got 0"),
         ("--gpus", "-2", "--gpus: expected 1 or more, got -2"),
         ("--limit", "0", "--limit: expected 1 or more, got 0"),
-        ("--recipe", "primitve", "expected one of primitives, primitives_cpu, smoke"),
+        ("--recipe", "primitve", "expected one of primitives, primitives_fast, primitives_cpu"),
         ("--guidance", "/nowhere", "no such directory"),
         ("--output", "memory://x", "memory://x is private to each process"),
         ("--output", "/proc/nothing", "/proc/nothing"),
