@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+READY_TO_TEST := .venv/.ready-to-test
 TEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: help demo test test-all chaos quality format clean
@@ -13,21 +14,21 @@ help:  ## this list
 demo: $(READY)  ## four prompts become four 3D assets in out/demo/
 	$(BIN)/dreambatch run --manifest pipeline/examples/demo.parquet --output out/demo
 
-test: $(READY)  ## the tests, offline
+test: $(READY_TO_TEST)  ## the tests, offline
 	$(TEST) -m "not slow"
 
 test-all: test  ## the same, then the slow ones
 	$(TEST) -m slow
 
-chaos: $(READY)  ## 20 minutes of random accidents; SEED=... repeats one, MINUTES=... shortens it
+chaos: $(READY_TO_TEST)  ## 20 minutes of random accidents; SEED=... repeats one, MINUTES=... shortens it
 	$(BIN)/python -m tests.faults.chaos --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED))
 
-quality: $(READY)  ## format, lint and types
+quality: $(READY_TO_TEST)  ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
-format: $(READY)  ## mend format and what lint can mend
+format: $(READY_TO_TEST)  ## mend format and what lint can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -41,4 +42,9 @@ $(READY): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements.txt)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+# What only tests and their tools need.
+$(READY_TO_TEST): $(READY) requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	touch $@

@@ -61,9 +61,8 @@ def main(
 ) -> int:
     """Runs one command and returns its exit code.
 
-    0 complete, 1 a failure that the same command may outlive, 2 a mistake of the user's, 3 complete
-    with quarantined prompts, 130 and 143 interrupted. `engine_factory` takes the engine's place,
-    and `text_factory` that of its encode stage, which there is none of otherwise.
+    `pipeline.exit_codes` has them. `engine_factory` takes the engine's place, and `text_factory`
+    that of its encode stage, which there is none of otherwise.
     """
     command = tyro.cli(
         Command,  # pyright: ignore[reportArgumentType]

@@ -3,13 +3,13 @@
     1. partition by partition, assets that the newest snapshot does not hold are written into new
        packed files, together with small packed files that they outgrow; nothing is replaced
     2. a snapshot is published that names them; nothing is deleted, so that readers who know an
-       older state keep working (`garbage.py` deletes, when they have had time)
+       older state keep working (`dataset/garbage.py` deletes, when they have had time)
     3. the catalog is written anew
 
 Steps 1 and 2 are repeated every half hour: a compactor that is killed, or than which another one is
 quicker to publish, loses no more work than that, and its files that no snapshot names are garbage.
 What is committed meanwhile is packed next time. Memory: 24 bytes an asset of the dataset, as much
-for each new one, and some row groups (`packing.py`).
+for each new one, and some row groups (`dataset/packing.py`).
 
 A packed file below half the largest size is rewritten when what joins it is at least a quarter of
 it: so a partition has few small files, and an asset is rewritten few times.

@@ -200,7 +200,7 @@ def _num_actors(job: Job, cluster: Cluster) -> int:
 
 
 def _expose(metrics: JobMetrics, job: Job, run_id: str, display: Display) -> None:
-    """Serves the metrics; a port that is taken costs a warning, not the run."""
+    """Serves the metrics, beginning with what is known before anything is done."""
     metrics.set(
         "run_info",
         1,
@@ -212,10 +212,4 @@ def _expose(metrics: JobMetrics, job: Job, run_id: str, display: Display) -> Non
     job.store.objects.observe = metrics.note_operation
     metrics.add("assets_total", job.plan.num_committed, status="skipped")
     metrics.add("assets_total", len(job.plan.rejections), status="rejected")
-    wanted = job.settings.metrics_port
-    try:
-        port = metrics.serve(wanted)
-    except OSError as error:
-        port = metrics.serve(0)
-        display.say(f"warning: metrics port {wanted} cannot be used ({error}), another is taken")
-    display.say(f"metrics at http://localhost:{port}/metrics")
+    metrics.expose(job.settings.metrics_port, display.say)

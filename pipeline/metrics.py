@@ -267,7 +267,7 @@ METRICS: dict[str, Metric] = {
 class JobMetrics:
     """The driver's metrics in a registry of their own; every known label value starts at 0."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._registry = CollectorRegistry()
         self._server: WSGIServer | None = None
         self._children: dict[tuple[str, tuple[tuple[str, str], ...]], Any] = {}
@@ -276,9 +276,9 @@ class JobMetrics:
             for name, metric in METRICS.items()
             if metric.owner == "driver"
         }
-        self._scraped = Scraped(self._registry)
+        self._scraped = Scraped(self._registry, clock=clock)
 
-    def expect(self, name: str, **labels: str) -> None:
+    def declare(self, name: str, **labels: str) -> None:
         """Shows a series at 0, so that a rate sees what comes first."""
         self._child(name, labels)
 
@@ -300,7 +300,7 @@ class JobMetrics:
         With the first of a kind all its results are there, so that a rate sees the first error.
         """
         for known in _RESULTS:
-            self.expect("store_operations_total", operation=operation, result=known)
+            self.declare("store_operations_total", operation=operation, result=known)
         self.add("store_operations_total", operation=operation, result=result)
         self.observe("store_operation_seconds", seconds, operation=operation)
 
@@ -328,6 +328,16 @@ class JobMetrics:
         server, _ = start_http_server(port, registry=served)
         self._server = server
         return server.server_port
+
+    def expose(self, wanted: int, say: Callable[[str], None]) -> None:
+        """Serves, and says where; a port that is taken costs a warning, not the work."""
+        try:
+            port = self.serve(wanted)
+        except OSError as error:
+            port = self.serve(0)
+            reason = error.strerror or error
+            say(f"warning: metrics port {wanted} cannot be used ({reason}), another is taken")
+        say(f"metrics at http://localhost:{port}/metrics")
 
     def linger(self) -> None:
         """Waits for two more scrapes, so that a watcher sees the end; not if nobody watches.

@@ -5,7 +5,7 @@ manifest row -> Prompt | Rejection -> Task -> Attempt -> (actor) Provenance + en
 
 Rows are counted from 0 and without a header, so that `pandas.DataFrame.iloc[row]` is the row. Times
 are seconds, sizes are bytes, moments are UTC in ISO 8601. The Arrow form of an asset is in
-`asset_table.py`.
+`dataset/asset_table.py`.
 """
 
 from collections.abc import Mapping

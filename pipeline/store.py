@@ -6,7 +6,7 @@
     catalog/part-00000.parquet              scalars of all assets, written anew at any time
     README.md                               the dataset card, likewise
     contact_sheet.png                       pictures of the newest assets, likewise
-    scores/<metric digest>/<name>.parquet   what a judge says of assets, created; see `scores.py`
+    scores/<metric digest>/<name>.parquet   what a judge says, created; see dataset/scores.py
     _runs/<run_id>/run.json                 what a run set out to do, created once
     _runs/<run_id>/summary.json             what came of it, written anew when it is resumed
     _rejected/<run_id>.parquet              rows not made: row, prompt_id, prompt, reason
@@ -14,13 +14,13 @@
     _pardons/<stamp>-<uuid>.json            failures that count no longer
     _checkpoints/<asset_id>.sealed          a half-made asset, written anew, deleted when it is made
     _embeddings/<name>                      embedded texts, while a run wants them
-    _lease/<number>.json                    which runs are at work here; see `lease.py`
+    _lease/<number>.json                    which runs are at work here; see dataset/lease.py
     _schema.json                            types of the carried columns, created by the first run
 
-A run writes to storage through this file, `lease.py` and `catalog.py` alone, compaction through
-`compact.py` and `garbage.py`, evaluation through `scores.py` and `catalog.py`; how one object is
-written, and what a kill in the middle of it leaves, is told in `objects.py`. The order of a run,
-and what is there after a kill in each step:
+A run writes to storage through this file and, in `dataset/`, `lease.py` and `catalog.py` alone;
+compaction through `compact.py` and `dataset/garbage.py`, evaluation through `scores.py` and
+`catalog.py` in `dataset/`; how one object is written, and what a kill in the middle of it leaves,
+is told in `storage/objects.py`. The order of a run, and what is there after a kill in each step:
 
     1. `open(create=True)`  proves that the place can be written to. Nothing.
     2. `claim_schema`       creates `_schema.json`, or fails if the carried columns differ from it.

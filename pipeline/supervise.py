@@ -14,19 +14,19 @@ place beside the driver for days.
 """
 
 import json
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from types import FrameType
 from typing import IO
 
 from pipeline import exit_codes
 from pipeline.errors import UserError
+from pipeline.signals import heard
 
 LEAVING_SECONDS = 15.0
 LONGEST_PAUSE_SECONDS = 60.0
@@ -44,19 +44,9 @@ class Watch:
         self._child: subprocess.Popen[bytes] | None = None
         self._called = threading.Event()
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Takes the signals over; one that is ignored, as under `nohup`, stays so."""
-        wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        before = {s: signal.getsignal(s) for s in wanted}
-        taken = {s: handler for s, handler in before.items() if handler is not signal.SIG_IGN}
-        for signum in taken:
-            signal.signal(signum, self._hear)
-        try:
-            yield
-        finally:
-            for signum, handler in taken.items():
-                signal.signal(signum, handler)
+    def listening(self) -> AbstractContextManager[None]:
+        """Takes the signals over."""
+        return heard(self._hear)
 
     def run(self, command: Sequence[str], *, stdout: IO[bytes] | None = None) -> int:
         """The exit code of a process, 128 + n where signal n ended it. If this process is told to

@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -180,6 +180,22 @@ def descendants(pid: int) -> set[int]:
     while fresh := {child for child, parent in parents.items() if parent in fresh} - found:
         found |= fresh
     return found
+
+
+def named(pid: int, name: str) -> list[int]:
+    """Those of the descendants of `pid` whose command line begins so."""
+    found = []
+    for child in sorted(descendants(pid)):
+        with suppress(OSError):
+            if Path(f"/proc/{child}/cmdline").read_bytes().startswith(name.encode()):
+                found.append(child)
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has used so far of the CPU's time, without its children."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def is_running(pid: int) -> bool:

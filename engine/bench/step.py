@@ -215,7 +215,7 @@ def _setting(bench: StepBench, asked: Subject, number: int, device: torch.device
     switches = {
         "compiled": bench.compiled,
         "captured": bench.capture,
-        "kernels": kernels.run_on(device),
+        "kernels": kernels.is_fused_on(device),
         "recomputing": bench.recomputes and asked.parts.vae is not None,
     }
     words = [name for name, is_on in switches.items() if is_on]

@@ -2,12 +2,13 @@
 
     python -m engine.evaluation.benchmark --recipe primitives --out DIR
 
-Scenes are optimised by the recipe's gang itself, without Ray. Each is judged by its pictures
-(`stage`), in the pool of the benchmark and in its own pool of 64, and its mesh is held against the
-true shape (`chamfer`). Writes `results.json` (figures of all, by family and by kind, and a row for
-each asset), `best.png` and `worst.png`, and prints the figures. The same command goes on where a
-broken one stopped, and judges anew. Recipes are tuned with `--split dev --judge j1`; j2 and the
-test split are for figures that are reported.
+is `dreambatch benchmark` for a machine that has torch and not what the factory needs. Scenes are
+optimised by the recipe's gang itself, without Ray. Each is judged by its pictures (`stage`), in the
+pool of the benchmark and in its own pool of 64, and its mesh is held against the true shape
+(`chamfer`). Writes `results.json` (figures of all, by family and by kind, and a row for each
+asset), `best.png` and `worst.png`, and prints the figures. The same command goes on where a broken
+one stopped, and judges anew. Recipes are tuned with `--split dev --judge j1`; j2 and the test split
+are for figures that are reported.
 """
 
 import argparse

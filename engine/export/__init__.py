@@ -21,18 +21,29 @@ def export_asset(scene: "Subject", config: ExportConfig, *, metadata: Mapping[st
     `metadata` (prompt, seed, model, licence) is written into the GLB's `asset.extras`. Raises
     ValueError if the scene has diverged, so that its density is not finite.
     """
-    from engine.export import glb, lattice, mesh, occupancy, statistics, texture, turntable, views
+    from engine.export import (
+        glb,
+        lattice,
+        mesh,
+        occupancy,
+        solid,
+        statistics,
+        texture,
+        turntable,
+        views,
+    )
 
     samples = lattice.sample(scene, config.grid_size)
     occupied = occupancy.occupied(samples)
-    surface = mesh.build(scene, samples, config)
+    found = solid.find(samples.density.cpu().numpy(), config.density_level)
+    surface = mesh.build(scene, samples, config, found=found)
     mesh_glb = None
     if surface is not None:
         size = config.texture_size
         paint = texture.bake(scene, surface, samples.spacing, size) if size else None
         mesh_glb = glb.encode(surface, metadata, paint, config.texture_format)
     return Asset(
-        views=views.render_views(scene, config, samples=samples),
+        views=views.render_views(scene, config, samples=samples, found=found),
         mesh_glb=mesh_glb,
         mesh_status="empty" if surface is None else "ok",
         turntable=turntable.turntable(scene, occupied, config),

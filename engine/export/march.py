@@ -6,7 +6,7 @@ tau     optical depth up to the end of an interval, sum of sigma delta; opacity 
 w       weight of a sample (`engine.volume`)
 
 Depth is where half of the light is gone, whatever lies below the surface being opaque. The surface
-is where the density crosses a level, and the mesh's own. A soft thing has no one place where half
+(`engine.export.surface`) is the mesh's own. A soft thing has no one place where half
 of the light is gone: that lies deep where a ray meets it squarely, and at the outline where a ray
 grazes it. The surface is one and the same for all cameras, and lies where the outline says.
 
@@ -26,10 +26,10 @@ from engine.cameras import Cameras, rays, z_scale
 from engine.export.occupancy import Occupancy
 from engine.export.segments import Picks, Segments
 from engine.export.subject import Subject, albedo_at, density_at
+from engine.export.surface import Surface
 from engine.volume import accumulate, composite
 
 _SAMPLES_AT_ONCE = 2**20
-_BISECTIONS = 6
 _COLOUR_SHARE = 0.05
 _NORMAL_SHARE = 0.25
 """Samples are asked for colour or normal from this share of the ray's greatest weight on. A normal
@@ -58,12 +58,12 @@ def render(
     cameras: Cameras,
     num_samples: int,
     *,
-    surface: float = math.inf,
+    surface: Surface | None = None,
     with_normals: bool = True,
 ) -> Rendering:
     """Pictures of the scene from all cameras, `num_samples` uniform samples a ray.
 
-    `surface` is the density of the surface that depths stop at; at infinity there is none.
+    Depths stop at the `surface`, if there is one.
     """
     origins, directions = (x.float().to(scene.device) for x in rays(cameras))
     shape = origins.shape[:-1]
@@ -103,32 +103,6 @@ def median_distance(sigma: Float[Tensor, "R N"], delta: Float[Tensor, "R"]) -> F
     return torch.where(reached[:, -1], distance, torch.inf)
 
 
-def surface_distance(
-    scene: Subject, segments: Segments, sigma: Float[Tensor, "R N"], level: float
-) -> Float[Tensor, "R"]:
-    """Distance at which each ray first enters what is denser than `level`; inf if it never does.
-
-    `sigma` are the densities at the segments' samples. The place is bisected between the first
-    sample above the level and the one before it, to 1/64 of an interval.
-    """
-    above = sigma > level
-    ray = above.any(dim=-1).nonzero()[:, 0]
-    first = above[ray].long().argmax(dim=-1)
-    origins, directions, delta = (
-        x[ray] for x in (segments.origins, segments.directions, segments.delta)
-    )
-    far = segments.near[ray] + (first + 0.5) * delta
-    near = far - delta
-    for _ in range(_BISECTIONS):
-        middle = 0.5 * (near + far)
-        x = torch.addcmul(origins, middle[:, None], directions)
-        is_above = density_at(scene, x) > level
-        near, far = torch.where(is_above, near, middle), torch.where(is_above, middle, far)
-    distance = torch.full_like(segments.near, torch.inf)
-    distance[ray] = 0.5 * (near + far)
-    return distance
-
-
 def outward_normals(scene: Subject, x: Float[Tensor, "K 3"], step: float) -> Float[Tensor, "K 3"]:
     """n = -grad sigma / |grad sigma| by central differences; 0 where the density is level."""
     offsets = torch.cat([torch.eye(3), -torch.eye(3)]).to(x) * step
@@ -141,7 +115,7 @@ def _march(
     occupancy: Occupancy,
     segments: Segments,
     num_samples: int,
-    surface: float,
+    surface: Surface | None,
     with_normals: bool,
 ) -> Float[Tensor, "R 8"]:
     """Per ray: albedo (3), opacity, distance (0 if half of the light passes), normal (3)."""
@@ -152,8 +126,9 @@ def _march(
     delta = segments.delta[:, None].expand_as(sigma)
     weights = composite(sigma, delta)
     alpha = -torch.expm1(-(sigma * delta).sum(dim=-1))
-    median = segments.near + median_distance(sigma, segments.delta)
-    away = torch.minimum(median, surface_distance(scene, segments, sigma, surface))
+    away = median = segments.near + median_distance(sigma, segments.delta)
+    if surface is not None:
+        away = torch.minimum(median, surface.distance(scene, segments, distance, sigma))
     away = torch.where(median.isfinite(), away, 0.0)
     albedo = _albedo(scene, segments, distance, weights)
     normal = torch.zeros_like(albedo)

@@ -15,14 +15,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.configs.export import ExportConfig
-from engine.export import elsewhere, skin
+from engine.export import elsewhere, skin, solid
+from engine.export.crossing import crossing
 from engine.export.lattice import Lattice
 from engine.export.measures import is_watertight
 from engine.export.smoothing import smoothed
-from engine.export.solid import find_level, without_cavities, without_islands
-from engine.export.subject import Subject, density_at
+from engine.export.solid import Solid
+from engine.export.subject import Subject
 
-_BISECTIONS = 6
 _HURRIES = (7, 5, 3)
 
 
@@ -39,22 +39,24 @@ class Mesh:
 
 
 @torch.no_grad()
-def build(scene: Subject, lattice: Lattice, config: ExportConfig) -> Mesh | None:
+def build(
+    scene: Subject, lattice: Lattice, config: ExportConfig, *, found: Solid | None = None
+) -> Mesh | None:
     """The surface where the density crosses the config's level, or None if there is nothing.
 
-    Where nothing lies above that level, a few lower ones are tried (`engine.export.solid`).
+    Where nothing lies above that level, a few lower ones are tried (`engine.export.solid`). The
+    solid that was `found` in the lattice spares doing so again where it is at hand.
     """
     density = lattice.density.cpu().numpy()
-    level = find_level(density, config.density_level)
-    if level is None:
+    found = found or solid.find(density, config.density_level)
+    if found is None:
         return None
-    inside = without_cavities(without_islands(density > level))
-    corners, faces = _marching_cubes(density, inside, level)
-    vertices = _refine(scene, lattice, inside, corners, level)
+    corners, faces = _marching_cubes(density, found)
+    vertices = _refine(scene, lattice, found, corners)
     vertices = smoothed(vertices, faces, config.smoothing)
     vertices, faces = _decimate(vertices, faces, config.max_faces)
     colours = skin.colours(scene, vertices, vertex_normals(vertices, faces), lattice.spacing)
-    return Mesh(vertices=vertices, faces=faces, colours=colours, level=level)
+    return Mesh(vertices=vertices, faces=faces, colours=colours, level=found.level)
 
 
 def vertex_normals(
@@ -70,15 +72,16 @@ def vertex_normals(
 
 
 def _marching_cubes(
-    density: Float[np.ndarray, "n n n"], inside: np.ndarray, level: float
+    density: Float[np.ndarray, "n n n"], found: Solid
 ) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]:
     """Marching cubes around the inside cells; vertices in units of lattice samples.
 
-    Samples are held clear of the level, on the side `inside` says, so that no vertex falls on a
+    Samples are held clear of the level, on the side the solid says, so that no vertex falls on a
     sample; a border of zeros closes what touches the bound.
     """
+    level = found.level
     values = np.where(
-        inside, np.clip(density, 1.5 * level, 2.0 * level), np.clip(density, 0.0, 0.5 * level)
+        found.inside, np.clip(density, 1.5 * level, 2.0 * level), np.clip(density, 0.0, 0.5 * level)
     )
     vertices, faces = elsewhere.call("marching_cubes", [np.pad(values, 1)], level=level)
     return vertices.astype(np.float64) - 1.0, faces.astype(np.int64)
@@ -87,9 +90,8 @@ def _marching_cubes(
 def _refine(
     scene: Subject,
     lattice: Lattice,
-    inside: np.ndarray,
+    found: Solid,
     corners: Float[np.ndarray, "V 3"],
-    level: float,
 ) -> Float[np.ndarray, "V 3"]:
     """Vertices in world coordinates, each bisected along its lattice edge to density = level.
 
@@ -97,16 +99,13 @@ def _refine(
     """
     low, high = np.floor(corners), np.ceil(corners)
     on_edge = (low != high).sum(axis=-1) == 1
-    start = np.pad(inside, 1)[tuple((low.astype(int) + 1).T)]
+    start = np.pad(found.inside, 1)[tuple((low.astype(int) + 1).T)]
     inner = np.where(start[:, None], low, high)
     outer = np.where(start[:, None], high, low)
-    near, far = (_world(x[on_edge], lattice, scene) for x in (inner, outer))
-    for _ in range(_BISECTIONS):
-        middle = 0.5 * (near + far)
-        is_solid = (density_at(scene, middle) > level)[:, None]
-        near, far = torch.where(is_solid, middle, near), torch.where(is_solid, far, middle)
+    inside, outside = (_world(x[on_edge], lattice, scene) for x in (inner, outer))
+    share = crossing(scene, outside, inside, found.level)
     vertices = _world(corners, lattice, scene).cpu().numpy()
-    vertices[on_edge] = (0.5 * (near + far)).cpu().numpy()
+    vertices[on_edge] = torch.lerp(outside, inside, share[:, None]).cpu().numpy()
     return vertices
 
 

@@ -30,5 +30,8 @@ class Segments:
 
     def points(self, distance: Float[Tensor, "R N"], picks: Picks) -> Float[Tensor, "K 3"]:
         """Places of the picked samples."""
-        ray = picks[0]
-        return torch.addcmul(self.origins[ray], distance[picks][:, None], self.directions[ray])
+        return self.at(distance[picks], picks[0])
+
+    def at(self, distance: Float[Tensor, "K"], ray: Int[Tensor, "K"]) -> Float[Tensor, "K 3"]:
+        """Places at some distances along some rays."""
+        return torch.addcmul(self.origins[ray], distance[:, None], self.directions[ray])

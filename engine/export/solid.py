@@ -6,6 +6,8 @@ joined through corners when inside (26 neighbours) and through faces when outsid
 parts which are told apart never meet in one cube of marching cubes.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import scipy.ndimage
 from jaxtyping import Bool, Float, Int
@@ -16,6 +18,24 @@ _LEAST_SHARE = 1e-4
 """Part of the lattice that must lie above a level; less is a crumb."""
 _ISLAND_SHARE = 0.02
 """An island smaller than this part of the largest is dropped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solid:
+    """The object as cells."""
+
+    level: float
+    """Density of its surface."""
+    inside: Bool[np.ndarray, "n n n"]
+
+
+def find(density: Float[np.ndarray, "n n n"], wanted: float) -> Solid | None:
+    """What lies above the wanted level, or above the first lower one that anything does; None if
+    there is nothing."""
+    level = find_level(density, wanted)
+    if level is None:
+        return None
+    return Solid(level=level, inside=without_cavities(without_islands(density > level)))
 
 
 def find_level(density: Float[np.ndarray, "n n n"], wanted: float) -> float | None:

@@ -3,6 +3,7 @@
 H.264 in MP4, made by the ffmpeg that the package imageio-ffmpeg brings along.
 """
 
+import errno
 import io
 import subprocess
 import tempfile
@@ -20,7 +21,8 @@ def to_mp4(turntable: bytes) -> bytes:
     """An animated picture as MP4, at its own speed, one turn.
 
     Sides of odd length get a white line more, which the format needs. Raises ValueError without
-    imageio-ffmpeg, and where ffmpeg fails.
+    imageio-ffmpeg, and OSError where ffmpeg fails: what it gets are frames, so the machine is short
+    of something.
     """
     frames, seconds = _frames(turntable)
     height, width = frames.shape[1:3]
@@ -39,7 +41,8 @@ def to_mp4(turntable: bytes) -> bytes:
         )
         if done.returncode != 0:
             words = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-            raise ValueError(f"ffmpeg: no film came of the turntable: {' '.join(words)}")
+            reason = f"ffmpeg: no film came of the turntable: {' '.join(words)}"
+            raise OSError(errno.EIO, reason, str(film))
         return film.read_bytes()
 
 

@@ -12,13 +12,15 @@ import torch
 
 from engine.cameras import Cameras, orbit
 from engine.configs.export import ExportConfig
+from engine.export import solid
 from engine.export.asset import View
 from engine.export.images import depth_png, depth_scale, normal_png, rgba_png
 from engine.export.lattice import Lattice, sample
 from engine.export.march import Rendering, render
 from engine.export.occupancy import occupied
-from engine.export.solid import find_level
+from engine.export.solid import Solid
 from engine.export.subject import Subject
+from engine.export.surface import Surface
 
 _GOLDEN_DEG = 180.0 * (3.0 - math.sqrt(5.0))
 _PIXELS_AT_ONCE = 2**20
@@ -61,28 +63,34 @@ def cameras_at(
 
 
 def render_views(
-    scene: Subject, config: ExportConfig, *, samples: Lattice | None = None
+    scene: Subject,
+    config: ExportConfig,
+    *,
+    samples: Lattice | None = None,
+    found: Solid | None = None,
 ) -> list[View]:
     """Albedo, depth and normals from `num_views` sides; depths stop at the mesh's surface.
 
-    `samples`, a lattice of `grid_size`, spares sampling the density again where it is at hand.
+    `samples`, a lattice of `grid_size`, and the solid that was `found` in it spare doing so again
+    where they are at hand.
     """
     samples = samples or sample(scene, config.grid_size)
     occupancy = occupied(samples)
-    surface = find_level(samples.density.cpu().numpy(), config.density_level) or math.inf
+    found = found or solid.find(samples.density.cpu().numpy(), config.density_level)
+    surface = Surface.of(found, samples) if found else None
     azimuths, elevations = places(config)
     scale = depth_scale(config.view_radius + math.sqrt(3.0) * scene.bound)
     # A few at a time: the rays of 150 pictures would fill gigabytes.
     at_once = max(1, _PIXELS_AT_ONCE // config.view_size**2)
-    found = []
+    views = []
     for first in range(0, config.num_views, at_once):
         some = slice(first, first + at_once)
         cameras = cameras_at(azimuths[some], elevations[some], config.view_size, config)
         pictures = render(scene, occupancy, cameras, config.view_samples, surface=surface)
         for k, place in enumerate(zip(azimuths[some], elevations[some], strict=True)):
             name = f"view_{first + k:0{max(2, len(str(config.num_views - 1)))}d}"
-            found.append(_view(name, k, place, cameras, pictures, scale, config))
-    return found
+            views.append(_view(name, k, place, cameras, pictures, scale, config))
+    return views
 
 
 def _view(

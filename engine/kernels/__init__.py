@@ -1,11 +1,12 @@
 """Fused kernels in Triton, each beside a plain-torch reference of the same signature.
 
 <op>/reference.py  the formula in plain torch, on any device, differentiable as often as one likes
-<op>/fused.py      the kernels and their autograd; the only files of an op that import triton
-<op>/__init__.py   the one public function, which chooses between the two
+<op>/fused.py      the kernels and their autograd; a large op has its kernels in files beside it
+<op>/__init__.py   the public functions, which choose between the two
 <op>/README.md     the mathematics, and what bounds the speed
 
-All run over a leading scene axis. Importing an op needs no Triton.
+All run over a leading scene axis. Triton is imported by `fused.py` and the files of kernels alone,
+so that importing an op needs none.
 
 The environment's DREAMBATCH_KERNELS=0 switches them off, to compare.
 """
@@ -46,7 +47,7 @@ def held_off() -> Iterator[None]:
         _IS_HELD_OFF.reset(token)
 
 
-def run_on(device: torch.device) -> bool:
+def is_fused_on(device: torch.device) -> bool:
     """Whether ops on this device run their kernels."""
     is_asked = is_wanted() and not _IS_HELD_OFF.get()
     return device.type == "cuda" and is_asked and has_triton()
@@ -54,4 +55,4 @@ def run_on(device: torch.device) -> bool:
 
 def is_fused(x: Tensor) -> bool:
     """Whether an op on this tensor runs its kernels, and not its reference."""
-    return run_on(x.device)
+    return is_fused_on(x.device)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby, islice
+from itertools import groupby
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -128,27 +128,21 @@ class Assets:
         dataset, up to `ahead` files or row groups are held at a time. InvalidStore for a damaged
         file, FileNotFoundError for an asset that is not there.
         """
+        for found in self.read_each(asset_ids, columns, ahead=ahead):
+            if isinstance(found, Unreadable):
+                raise found
+            yield found
+
+    def read_each(
+        self, asset_ids: Iterable[str], columns: Columns, *, ahead: int = _GROUPS_AHEAD
+    ) -> Iterator[pa.Table | Unreadable]:
+        """As `read`, past what cannot be read: the error stands in the table's place."""
         snapshot = self.snapshots.newest()
         places = ((x, self._find(snapshot, x)) for x in asset_ids)
         groups = (list(group) for _, group in groupby(places, key=lambda x: x[1] or x[0]))
         read = partial(self._read_group, columns=columns)
         for rows in self._objects.map(read, groups, ahead=ahead):
             yield from rows
-
-    def read_each(
-        self, asset_ids: Sequence[str], columns: Columns, *, ahead: int = _GROUPS_AHEAD
-    ) -> Iterator[pa.Table | Unreadable]:
-        """As `read`, past what cannot be read: the error stands in the table's place."""
-        num_read = 0
-        while num_read < len(asset_ids):
-            remaining = islice(asset_ids, num_read, None)
-            try:
-                for table in self.read(remaining, columns, ahead=ahead):
-                    num_read += 1
-                    yield table
-            except (InvalidStore, FileNotFoundError) as error:
-                num_read += 1
-                yield error
 
     def read_packed(self, asset_id: str, columns: Columns) -> pa.Table | None:
         """Some columns of an asset in a recent snapshot, None if it is not packed."""
@@ -171,17 +165,25 @@ class Assets:
 
     def _read_group(
         self, group: list[tuple[str, _RowGroup | None]], columns: Columns
-    ) -> list[pa.Table]:
+    ) -> Sequence[pa.Table | Unreadable]:
+        """The rows of assets that lie together, or the error of each: what is damaged is read once,
+        however many lie there."""
         asset_id, place = group[0]
-        if place is not None:
-            return self._read_rows(place, [x for x, _ in group], columns)
         try:
-            return [self.read_loose(asset_id, columns)]
+            if place is not None:
+                return self._read_rows(place, [x for x, _ in group], columns)
+            return [self._read_alone(asset_id, columns)]
+        except (InvalidStore, FileNotFoundError) as error:
+            return [error] * len(group)
+
+    def _read_alone(self, asset_id: str, columns: Columns) -> pa.Table:
+        try:
+            return self.read_loose(asset_id, columns)
         except FileNotFoundError:
             packed = self.read_packed(asset_id, columns)  # it was packed and removed meanwhile
             if packed is None:
                 raise
-            return [packed]
+            return packed
 
     def _read_rows(
         self, place: _RowGroup, asset_ids: list[str], columns: Columns

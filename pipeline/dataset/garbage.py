@@ -14,9 +14,9 @@ A copy is deleted only after the packed file that replaces it was read from end 
 digest: once for each such file and collection, and not again when there is nothing left to delete.
 
 The grace is for readers, and for clocks that differ; it is two minutes at least, for a commit may
-look at a snapshot that was the newest a minute ago (`store.py`). While a run is open nothing is
-deleted: the collector holds the output's lease, as a run does. It may be killed anywhere and begun
-again: each step leaves the dataset whole.
+look at a snapshot that was the newest a minute ago (`pipeline/store.py`). While a run is open
+nothing is deleted: the collector holds the output's lease, as a run does. It may be killed anywhere
+and begun again: each step leaves the dataset whole.
 """
 
 import logging

@@ -51,6 +51,8 @@ class Metric(Document):
     weights_digest: str
     protocol: Mapping[str, Any]
     captions: list[str]
+    is_given: bool = False
+    """Whether the user gave the pool; else it is of the dataset's own prompts."""
     created_at: str = field(default_factory=lambda: now())
 
     @property

@@ -71,7 +71,7 @@ class Desk:
         }
         """By column, under which name its values are in the metrics."""
         for series in self._series.values():
-            metrics.expect("asset_score", score=series)
+            metrics.declare("asset_score", score=series)
 
     def judge_again(self) -> int:
         """Scores, in this pool, what the same judge has seen for another one; returns how many."""

@@ -15,7 +15,6 @@ from pipeline.evaluation.judges import JudgeChoice
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.tables import Measured
 from pipeline.metrics import JobMetrics
-from pipeline.storage import places
 from pipeline.store import Store
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def evaluate(settings: EvaluateSettings, say: Say = print) -> None:
     scores = Scores(store.objects)
     _check_labels(chosen, [metric.label for metric in scores.published()])
     with closing(JobMetrics()) as metrics:
-        _serve(metrics, settings.metrics_port, say)
+        metrics.expose(settings.metrics_port, say)
         done = [_measure(store, scores, choice, found, captions, metrics, say) for choice in chosen]
         scores.choose_best_by(done[0].metric.label)
         address = catalog.write(store)
@@ -149,21 +148,10 @@ def _metric(
             f"--captions: the judge {choice.name!r} does not understand {foreign[0]!r}; expected "
             "captions of the embedded world, or a CLIP as the judge"
         )
-    return choice.metric(captions)
+    return replace(choice.metric(captions), is_given=True)
 
 
 def _check_page(path: str | None) -> None:
     """UserError where no page can be written, before hours are spent on it."""
     if path is not None and not Path(path).parent.is_dir():
         raise UserError(f"--report {path}: no such directory; make it, or name another file")
-
-
-def _serve(metrics: JobMetrics, wanted: int, say: Say) -> None:
-    """Serves the metrics; a port that is taken costs a warning, not the evaluation."""
-    try:
-        port = metrics.serve(wanted)
-    except OSError as error:
-        port = metrics.serve(0)
-        reason = places.reason(error)
-        say(f"warning: metrics port {wanted} cannot be used ({reason}), another is taken")
-    say(f"metrics at http://localhost:{port}/metrics")

@@ -1,8 +1,8 @@
 """The pool: the captions among which an asset must find its own.
 
 By default the dataset's own prompts, each once; of more than `MOST` those whose sha256 is lowest,
-which is a random sample that does not depend on order and hardly changes as a dataset grows. A pool
-that is full is kept (`settled`), so that what was scored in it stays comparable.
+which is a random sample that does not depend on order and hardly changes as a dataset grows. Such a
+pool that is full is kept (`settled`), so that what was scored in it stays comparable.
 """
 
 import hashlib
@@ -55,9 +55,11 @@ def read(url: str) -> list[str]:
 
 
 def settled(wanted: Metric, known: Iterable[Metric]) -> list[str]:
-    """The captions to score in: those of the newest metric that differs in nothing but its pool, if
-    they are as many as can be; else the wanted ones."""
+    """The captions to score in: those of the newest metric that differs in nothing but its pool of
+    the dataset's prompts, if they are as many as can be; else the wanted ones."""
     for metric in known:
+        if metric.is_given:
+            continue
         if metric.looks_digest == wanted.looks_digest and metric.protocol == wanted.protocol:
             full = len(metric.captions) == MOST == len(wanted.captions)
             return metric.captions if full else wanted.captions

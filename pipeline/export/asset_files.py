@@ -25,6 +25,7 @@ import json
 import math
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -42,7 +43,7 @@ _REQUEST = ("prompt_id", "prompt", "negative_prompt", "seed")
 _CAMERA = ("fl_x", "fl_y", "cx", "cy", "w", "h")
 _STATISTICS = ("mesh_status", "is_best", *MESH.names)
 _LATER = ("loss_", "score_", "mesh_", "bbox_")
-DAMAGE = (
+_DAMAGE = (
     *(KeyError, IndexError, TypeError, ValueError, OSError, OverflowError),
     *(SyntaxError, ZeroDivisionError, struct.error, Image.DecompressionBombError),
 )
@@ -51,6 +52,21 @@ DAMAGE = (
 
 class DamagedAsset(Exception):
     """Something in an asset is not what its column says."""
+
+
+@contextmanager
+def damage(what: str = "") -> Iterator[None]:
+    """Around what reads an asset: its errors become DamagedAsset, and `what` stands before.
+
+    An OSError that the system numbered is trouble of this machine, such as a full disk: it passes.
+    """
+    try:
+        yield
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise DamagedAsset(what + reason) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +86,7 @@ class Names:
 
 def files(asset: Mapping[str, Any], names: Names) -> Iterator[tuple[str, bytes]]:
     """Names and bytes of all files of an asset, which is its row. DamagedAsset if it cannot be."""
-    try:
+    with damage():
         yield names.metadata, _as_json(metadata(asset))
         yield names.transforms, _as_json(transforms(asset, names))
         step = depth_step(asset["views"])
@@ -81,8 +97,6 @@ def files(asset: Mapping[str, Any], names: Names) -> Iterator[tuple[str, bytes]]
             yield names.mesh, asset["mesh_glb"]
         yield names.turntable, asset["turntable"]["bytes"]
         yield names.thumb, asset["thumb"]["bytes"]
-    except DAMAGE as error:
-        raise DamagedAsset(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 def transforms(asset: Mapping[str, Any], names: Names) -> dict[str, Any]:

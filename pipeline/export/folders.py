@@ -80,12 +80,17 @@ def _wanting(folder: Path, kinds: Iterable[str]) -> Iterator[formats.Format]:
 def _convert(folder: Path, kinds: Iterable[str]) -> None:
     """Make them; the file by which a format is known comes last. DamagedAsset if that fails."""
     for kind in _wanting(folder, kinds):
-        try:
-            made = kind.convert(lambda name: (folder / name).read_bytes())
-        except asset_files.DAMAGE as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise DamagedAsset(f"{kind.source}: {reason}") from error
+        with asset_files.damage(f"{kind.source}: "):
+            made = kind.convert(lambda name: _read(folder / name))
         for name in sorted(made, key=lambda name: name == kind.target):
             (folder / name).parent.mkdir(exist_ok=True)
             with local_files.temporary(folder / name, made[name]) as temporary:
                 os.replace(temporary, folder / name)
+
+
+def _read(path: Path) -> bytes:
+    """A file of the asset; one that is not there is damage, any other error is not."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise DamagedAsset(f"{path.name} is not there") from error

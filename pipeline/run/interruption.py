@@ -2,8 +2,10 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
+
+from pipeline.signals import heard
 
 
 class Interruption:
@@ -19,18 +21,9 @@ class Interruption:
         """Of a process that ends by the signal."""
         return 128 + (self._signum or signal.SIGINT)
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Takes the signals over; one that is ignored, as under `nohup`, stays so."""
-        before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        taken = {s: handler for s, handler in before.items() if handler is not signal.SIG_IGN}
-        for signum in taken:
-            signal.signal(signum, self._take)
-        try:
-            yield
-        finally:
-            for signum, handler in taken.items():
-                signal.signal(signum, handler)
+    def listening(self) -> AbstractContextManager[None]:
+        """Takes the signals over."""
+        return heard(self._take)
 
     @contextmanager
     def softened(self, stop: Callable[[], None]) -> Iterator[None]:

@@ -12,6 +12,7 @@ from tests.faults.conftest import MakeScene
 from tests.faults.inside import Point, wait_for
 from tests.faults.machines import drain
 from tests.faults.places import KINDS
+from tests.pipeline.runs import LEAVING_SECONDS
 
 PROMPTS = ("a ball", "a cube", "a cone", "a pipe")
 
@@ -121,14 +122,14 @@ def test_a_machine_is_drained(scene: MakeScene, head: Head, kind: str) -> None:
 
 @EVERYWHERE
 def test_the_driver_is_told_to_leave(scene: MakeScene, kind: str) -> None:
-    """In 15 seconds, with checkpoints from which the next run goes on."""
+    """In time, with checkpoints from which the next run goes on."""
     play = scene(kind, "a ball", "a cube steps 200", "a cone steps 200")
     with play.driver("--slots", 3) as driver:
         driver.wait_to_say("committed 'a ball'")
         asked = time.monotonic()
         driver.process.terminate()
         assert driver.wait() == 128 + signal.SIGTERM
-        assert time.monotonic() - asked <= 15.0
+        assert time.monotonic() - asked <= LEAVING_SECONDS
     assert "interrupted: at least 1 of 3 assets are committed" in driver.said
     assert wait_for(lambda: not play.actors_at_work(), 10)
     assert any(name.startswith("_checkpoints/") for name in play.place.objects())
@@ -295,12 +296,10 @@ def test_a_supervised_run_leaves_when_it_is_told(scene: MakeScene) -> None:
     with play.driver("--slots", 2, before=("supervise", "--")) as supervisor:
         supervisor.wait_to_say("committed 'a ball'")
         (driver,) = play.drivers_at_work()
-        asked = time.monotonic()
         supervisor.process.terminate()
         assert supervisor.wait() == 143
-        assert time.monotonic() - asked <= 15.0
     assert not Path(f"/proc/{driver}").exists()
-    assert "interrupted: at least 1 of 2" in supervisor.said
+    assert "interrupted: at least 1 of 2" in supervisor.said, "it was killed for being late"
     assert wait_for(lambda: not play.actors_at_work(), 10)
 
 

@@ -42,21 +42,34 @@ def test_what_the_package_is_made_of_is_copied() -> None:
 def test_it_installs_pinned_versions_of_what_is_needed() -> None:
     installs = [run for run in _instructions("RUN", BUILD) if "pip install" in run]
     assert len(installs) == 2
-    assert "--constraint requirements.txt --requirement needed.txt" in installs[0]
+    constraints = "--constraint requirements.txt --constraint requirements-dev.txt"
+    assert f"{constraints} --requirement needed.txt" in installs[0]
     assert re.search(r"setuptools==\d", installs[0])
     assert "--no-deps --no-build-isolation ." in installs[1]
     assert "s3" in PROJECT["project"]["optional-dependencies"]
 
 
-def test_every_need_is_pinned() -> None:
-    pins = {
-        re.sub(r"[-_.]+", "-", line.partition("==")[0]).lower()
-        for line in (REPOSITORY / "requirements.txt").read_text().splitlines()
-    }
-    extras = chain.from_iterable(PROJECT["project"]["optional-dependencies"].values())
-    for need in chain(PROJECT["project"]["dependencies"], extras):
-        name = re.split(r"[\[>=<]", need)[0]
-        assert re.sub(r"[-_.]+", "-", name).lower() in pins
+def _pinned(name: str) -> set[str]:
+    lines = (REPOSITORY / name).read_text().splitlines()
+    return {_plain(line.partition("==")[0]) for line in lines}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _named(needs: list[str]) -> set[str]:
+    return {_plain(re.split(r"[\[>=<]", need)[0]) for need in needs}
+
+
+def test_every_need_is_pinned_once_and_what_the_demo_can_do_without_apart() -> None:
+    to_run, to_test = _pinned("requirements.txt"), _pinned("requirements-dev.txt")
+    project = PROJECT["project"]
+    assert _named(project["dependencies"]) <= to_run
+    extras = _named([*chain.from_iterable(project["optional-dependencies"].values())])
+    assert extras <= to_run | to_test
+    assert {"pytest", "triton", "s3fs"} <= to_test
+    assert to_run & to_test == set()
 
 
 def test_the_last_user_is_the_manifests_and_not_root() -> None:

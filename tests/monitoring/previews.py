@@ -38,6 +38,7 @@ PROMPTS = [
 _STEPS = 60
 _ASSETS_BEFORE_THE_ACCIDENT = 6
 _ACCIDENT_SECONDS = 1200
+_PATIENCE_SECONDS = 1500
 _WINDOW = "5m"
 _SCRAPE_SECONDS = 2.0
 
@@ -49,7 +50,7 @@ def main() -> None:
     wanted = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as name,
-        world.watch(Path(wanted.directory or name)) as found,
+        world.watch(Path(wanted.directory or name), patience=_PATIENCE_SECONDS) as found,
     ):
         _draw(found)
 
@@ -78,12 +79,7 @@ def _kill_an_actor(watched: Watched, output: Path) -> None:
         return len(list(output.glob("assets/*/*.parquet"))) >= _ASSETS_BEFORE_THE_ACCIDENT
 
     assert wait_for(is_time, _ACCIDENT_SECONDS), "too few assets"
-    actors = [
-        pid
-        for pid in clusters.descendants(watched.machine.pid)
-        if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::OptimizationActor")
-    ]
-    os.kill(min(actors), signal.SIGKILL)
+    os.kill(clusters.named(watched.machine.pid, "ray::OptimizationActor")[0], signal.SIGKILL)
 
 
 if __name__ == "__main__":

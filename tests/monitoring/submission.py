@@ -11,7 +11,6 @@ from pathlib import Path
 from tests.clusters import ROOT, Head, driver_environment
 
 GUIDE = ROOT / "k8s" / "README.md"
-JOB_SECONDS = 1500
 _COMMAND = re.compile(r"^    (ray job submit .*)$", re.MULTILINE)
 _PACKAGE = re.compile(r"gcs://(_ray_pkg_\w+\.zip)")
 
@@ -24,9 +23,11 @@ def guide_words() -> list[str]:
     return words
 
 
-def submitted(words: list[str], head: Head, values: Mapping[str, object], *more: object) -> str:
-    """Does the guide's command to its end, on a cluster of ours and with values of ours for some
-    of its flags, and more flags behind them; returns what it said.
+def submitted(
+    words: list[str], head: Head, values: Mapping[str, object], *more: object, patience: float
+) -> str:
+    """Does the guide's command to its end, within `patience` seconds, on a cluster of ours and with
+    values of ours for some of its flags, and more flags behind them; returns what it said.
 
     The program is the one of this environment, and Ray's address the cluster's.
     """
@@ -39,7 +40,7 @@ def submitted(words: list[str], head: Head, values: Mapping[str, object], *more:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=JOB_SECONDS,
+        timeout=patience,
         check=False,
     )
     said = done.stdout + done.stderr

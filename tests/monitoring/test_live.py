@@ -18,7 +18,8 @@ from tests.pipeline.runs import failures, summary
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(600),
+    # The first test waits for machines, two runs and an evaluation, each with its own limit.
+    pytest.mark.timeout(3 * world.PATIENCE_SECONDS + 300),
     pytest.mark.skipif(
         prometheus.PROGRAM is None, reason="Debian's package prometheus is not installed"
     ),

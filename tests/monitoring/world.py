@@ -33,7 +33,8 @@ _NUM_CPUS = NUM_ACTORS + 1  # the text encoder has one to itself
 _WRONG = "raise ImportError('this is not the package that was sent along')\n"
 _DEMO = "pipeline/examples/demo.parquet"
 _TARGET_LABELS = {"namespace", "pod", "container", "endpoint", "ray_io_cluster", "instance", "job"}
-_LONG_SECONDS = 1800
+PATIENCE_SECONDS = 400
+"""For each of the runs and the evaluation."""
 _NUM_SEEDS = 5
 """Enough for both actors, also where one of them loads later than the other."""
 _NO_FLOAT = 1e39
@@ -93,16 +94,19 @@ class Watched:
     targets: Targets
     head: Head
     job_port: int
+    patience: int
+    """Seconds that a run or an evaluation may take."""
 
     def submit(self, name: str, manifest: object, recipe: object) -> Run:
         """Has a run made as the guide says it, to its end."""
         output = self.directory / name
         values = {"--manifest": manifest, "--output": output, "--gpus": NUM_ACTORS}
         more = ("--recipe", recipe, "--metrics-port", self.job_port)
-        said = submission.submitted(submission.guide_words(), self.head, values, *more)
+        words = submission.guide_words()
+        said = submission.submitted(words, self.head, values, *more, patience=self.patience)
         run_id = str(summary(output)["run_id"])
         ((_, samples),) = self.prometheus.samples(
-            f'dreambatch_run_info{{run_id="{run_id}"}}', _LONG_SECONDS, time.time()
+            f'dreambatch_run_info{{run_id="{run_id}"}}', self.patience, time.time()
         )
         return Run(output=output, said=said, run_id=run_id, start=samples[0][0], end=samples[-1][0])
 
@@ -115,7 +119,7 @@ class Watched:
             cwd=clusters.ROOT,
             capture_output=True,
             text=True,
-            timeout=_LONG_SECONDS,
+            timeout=self.patience,
             check=False,
         )
         said = done.stdout + done.stderr
@@ -124,7 +128,7 @@ class Watched:
 
 
 @contextmanager
-def watch(directory: Path) -> Iterator[Watched]:
+def watch(directory: Path, *, patience: int) -> Iterator[Watched]:
     """Builds the machines and Prometheus, and ends them."""
     (directory / "prometheus").mkdir()
     worker_port, job_port = clusters.free_ports(2)
@@ -143,13 +147,14 @@ def watch(directory: Path) -> Iterator[Watched]:
                 targets=targets,
                 head=head,
                 job_port=job_port,
+                patience=patience,
             )
 
 
 @contextmanager
 def serve(directory: Path) -> Iterator[World]:
     """Builds it, lets both runs happen, and keeps Prometheus and the cluster until the end."""
-    with watch(directory) as watched:
+    with watch(directory, patience=PATIENCE_SECONDS) as watched:
         job, mishaps = watched.submit("demo", _DEMO, "smoke"), _mishaps(watched)
         yield World(
             prometheus=watched.prometheus,

@@ -10,9 +10,13 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from pipeline import supervise
 from tests.clusters import ROOT, driver_environment
 
 RUN_SECONDS = 120
+LEAVING_SECONDS = 2 * supervise.LEAVING_SECONDS
+"""What a run that is told to leave may take here: twice what is promised, for other tests run
+beside it."""
 
 
 def write_manifest(path: Path, prompts: list[str], **columns: list[object]) -> Path:

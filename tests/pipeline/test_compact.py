@@ -356,7 +356,7 @@ def test_a_reader_that_listed_before_the_removal_finds_the_packed_one(store: Sto
     reader = Store(store.objects)
     compact.compact(store)
     store.objects.remove(asset_name(asset_id))
-    (row,) = reader.assets._read_group([(asset_id, None)], ["asset_id"])
+    row = reader.assets._read_alone(asset_id, ["asset_id"])
     assert row["asset_id"].to_pylist() == [asset_id]
     assert len(list(rows)) == 1
 

@@ -6,7 +6,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -229,39 +228,32 @@ def test_one_metric_can_be_asked_for() -> None:
 
 
 def test_the_end_is_kept_for_two_scrapes_and_for_nobody_else() -> None:
-    metrics = JobMetrics()
-    start = time.monotonic()
+    """By a clock that the test moves: how long a watcher is waited for, `scrapes` has tests of."""
+    moments = [1000.0]
+    metrics = JobMetrics(clock=lambda: moments[-1])
     metrics.linger()
     port = metrics.serve(0)
     try:
         assert not metrics.is_watched()
         metrics.linger()
-        assert time.monotonic() - start < 5.0, "nobody watches"
-        for _ in range(2):
-            scrape(port)
-            time.sleep(0.5)
+        scrape(port)
         assert metrics.is_watched()
         metrics.add("assets_total", status="committed")
-        moments: list[float] = []
-
-        def watch() -> None:
+        with ThreadPoolExecutor() as beside:
+            lingering = beside.submit(metrics.linger)
             for _ in range(2):
-                time.sleep(0.3)
+                with pytest.raises(TimeoutError):
+                    lingering.result(timeout=0.3)
                 seen = samples(scrape(port))
                 assert seen[("dreambatch_assets_total", (("status", "committed"),))] == 1.0
-                moments.append(time.monotonic())
-
-        with ThreadPoolExecutor() as watcher:
-            watching = watcher.submit(watch)
-            metrics.linger()
-            end = time.monotonic()
-            watching.result()
-        assert moments[1] - 0.1 <= end, "the second scrape was not waited for"
-        assert end - moments[1] < 5.0
-        start = time.monotonic()
-        metrics.linger()
-        assert time.monotonic() - start < 10.0, "the watcher has left"
-        assert not metrics.is_watched()
+            lingering.result(timeout=60)
+            assert metrics.is_watched()
+            lingering = beside.submit(metrics.linger)
+            with pytest.raises(TimeoutError):
+                lingering.result(timeout=0.3)
+            moments.append(2000.0)
+            lingering.result(timeout=60)
+        assert not metrics.is_watched(), "the watcher has left"
     finally:
         metrics.close()
 

@@ -37,4 +37,4 @@ def memory_format(device: torch.device) -> torch.memory_format:
     For kernels with the channels of a point side by side, which a thread then reads and adds at
     once; elsewhere channel by channel, as the native operation wants them.
     """
-    return torch.channels_last_3d if kernels.run_on(device) else torch.contiguous_format
+    return torch.channels_last_3d if kernels.is_fused_on(device) else torch.contiguous_format

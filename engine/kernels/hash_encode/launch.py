@@ -13,9 +13,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from engine.kernels.hash_encode.contract import pull_bwd_kernel, pull_fwd_kernel
 from engine.kernels.hash_encode.gather import encode_fwd_kernel
 from engine.kernels.hash_encode.positions import encode_bwd_positions_kernel
+from engine.kernels.hash_encode.products import pull_bwd_kernel, pull_fwd_kernel
 from engine.kernels.hash_encode.scatter import encode_bwd_tables_kernel
 
 BLOCK = 128

@@ -35,13 +35,13 @@ def mlp(
     b1: Float[Tensor, "S 1 D"],
 ) -> Float[Tensor, "S P D"]:
     """See the package."""
-    return _Mlp.apply(x, w0, b0, w1, b1)
+    # Before the function, whose gradient would not find its way from copies to what they are of.
+    return _Mlp.apply(*(t.contiguous() for t in (x, w0, b0, w1, b1)))
 
 
 class _Mlp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, w0: Tensor, b0: Tensor, w1: Tensor, b1: Tensor) -> Tensor:
-        x, w0, b0, w1, b1 = (t.contiguous() for t in (x, w0, b0, w1, b1))
         ctx.save_for_backward(x, w0, b0, w1)
         return _forward(x, w0, b0, w1, b1)
 

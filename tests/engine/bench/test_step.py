@@ -54,10 +54,10 @@ def test_kernels_are_held_off_within_a_block(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(kernels, "is_wanted", lambda: True)
     monkeypatch.setattr(kernels, "has_triton", lambda: True)
     device = torch.device("cuda")
-    assert kernels.run_on(device)
+    assert kernels.is_fused_on(device)
     with kernels.held_off():
-        assert not kernels.run_on(device)
-    assert kernels.run_on(device)
+        assert not kernels.is_fused_on(device)
+    assert kernels.is_fused_on(device)
 
 
 def test_calls_are_counted_by_the_step() -> None:

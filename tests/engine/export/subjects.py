@@ -14,6 +14,7 @@ from torch import Tensor
 
 from engine.export.asset import View
 from engine.export.subject import POINTS_AT_ONCE
+from engine.export.surface import Surface
 
 RAMP = 0.02
 WHITE, RED, GREEN, BLUE = (0.9, 0.9, 0.9), (0.8, 0.1, 0.05), (0.1, 0.7, 0.2), (0.1, 0.2, 0.8)
@@ -75,6 +76,18 @@ class Solids:
 
     def to_bytes(self) -> bytes:
         return b"solids"
+
+
+class Soft(Solids):
+    """As soft as what a short optimisation leaves: from 0 to 12 over .15, and even below."""
+
+    def density(self, x: Tensor) -> Tensor:
+        return 12.0 * (self.depth(x) / 0.15).clamp(0.0, 1.0)
+
+
+def everywhere(level: float, bound: float = 1.0) -> Surface:
+    """A surface wherever the density crosses the level."""
+    return Surface(level=level, cells=torch.ones(1, 1, 1, dtype=torch.bool), bound=bound)
 
 
 def ball() -> Solids:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from engine.configs.export import ExportConfig
 from engine.export import elsewhere, lattice, mesh, mesh_tools, statistics
 from engine.export.mesh import Mesh
+from engine.export.solid import Solid
 
 from .subjects import BLUE, GREEN, RAMP, RED, WHITE, Ball, Box, Solids, ball, box, figure, nothing
 
@@ -176,7 +177,7 @@ def test_marching_cubes_closes_any_lattice(seed: int, size: int, level: float):
     density = rng.choice([0.0, 0.5 * level, level, 1.01 * level, 9.0 * level, 1e30], (size,) * 3)
     inside = density > level
     inside[1, 1, 1] = True
-    vertices, faces = mesh._marching_cubes(density, inside, level)
+    vertices, faces = mesh._marching_cubes(density, Solid(level=level, inside=inside))
     assert statistics.is_watertight(faces)
     assert statistics.volume(vertices, faces) > 0
     is_inner = inside[tuple(np.rint(vertices).astype(int).clip(0, size - 1).T)]

@@ -1,11 +1,12 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from engine.configs.export import ExportConfig
-from engine.export import lattice, march, views
+from engine.export import lattice, march, solid, views
 from engine.export.asset import View
 
 from .subjects import (
@@ -94,6 +95,26 @@ def test_depths_of_all_views_lie_on_the_surface(figure_views: list[View]):
         assert float(depth.max()) < 0.003
 
 
+def test_a_floater_that_the_mesh_does_not_have_stops_no_depth():
+    """Faint, so that most of the light passes, and denser than the mesh's surface."""
+
+    class Haze(Solids):
+        def density(self, x: torch.Tensor) -> torch.Tensor:
+            is_haze = (x - torch.tensor([0.7, 0.0, 0.2])).norm(dim=-1) < 0.06
+            return torch.where(is_haze, 2.0, super().density(x))
+
+    config = replace(CONFIG, density_level=1.0)
+    plain, hazy = (
+        views.render_views(kind(parts=(Ball(radius=0.35),)), config) for kind in (Solids, Haze)
+    )
+    num_seen = 0
+    for view, without in zip(hazy, plain, strict=True):
+        alpha, expected = decode(view.image)[..., 3], decode(without.depth).astype(int)
+        num_seen += int(((expected == 0) & (alpha > 10) & (alpha < 128)).sum())
+        assert np.abs(decode(view.depth).astype(int) - expected)[alpha > 250].max() < 200
+    assert num_seen > 50
+
+
 def test_depths_of_different_views_agree_with_each_other(figure_views: list[View]):
     """No point of a view floats in front of what another sees; those in sight of both agree."""
     num_agreeing = 0
@@ -147,7 +168,7 @@ def test_normals_are_those_of_the_surface_and_face_the_camera():
         assert (decode(view.normal)[nothing_seen] == 128).all()
 
 
-def test_a_given_lattice_changes_nothing_and_is_used():
+def test_a_given_lattice_and_solid_change_nothing_and_are_used():
     scene = figure()
     samples = lattice.sample(scene, CONFIG.grid_size)
     scene.num_densities = 0
@@ -155,6 +176,11 @@ def test_a_given_lattice_changes_nothing_and_is_used():
     num_given, scene.num_densities = scene.num_densities, 0
     assert given == views.render_views(scene, CONFIG)
     assert scene.num_densities == num_given + CONFIG.grid_size**3
+    found = solid.find(samples.density.numpy(), CONFIG.density_level)
+    assert given == views.render_views(scene, CONFIG, samples=samples, found=found)
+    assert found is not None
+    elsewhere = replace(found, inside=np.zeros_like(found.inside))
+    assert given != views.render_views(scene, CONFIG, samples=samples, found=elsewhere)
 
 
 def _positions(found: list[View]) -> np.ndarray:

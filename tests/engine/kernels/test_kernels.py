@@ -50,8 +50,8 @@ def test_kernels_compute_on_a_gpu_unless_they_are_switched_off(
     monkeypatch.delenv("DREAMBATCH_KERNELS", raising=False)
     if said is not None:
         monkeypatch.setenv("DREAMBATCH_KERNELS", said)
-    assert kernels.run_on(torch.device("cuda")) == (said != "0")
-    assert not kernels.run_on(torch.device("cpu"))
+    assert kernels.is_fused_on(torch.device("cuda")) == (said != "0")
+    assert not kernels.is_fused_on(torch.device("cpu"))
 
 
 def test_the_engine_needs_no_triton() -> None:

@@ -168,6 +168,27 @@ def test_the_second_order_matches_finite_differences(device: torch.device) -> No
     assert_close(actual, expected, 1e-5)
 
 
+def test_memory_in_another_order_loses_no_gradient(device: torch.device) -> None:
+    """Of first and of second order, as the same numbers in a row give them."""
+    inputs = draw(2, 40, (8, 6, 4), device)
+    g, u = torch.randn(2, 40, 4, device=device), torch.randn(2, 40, 8, device=device)
+    results = []
+    for is_turned in (False, True):
+        own = {}
+        for name, v in inputs.items():
+            stored = v.transpose(1, 2).contiguous() if is_turned else v.clone()
+            own[name] = stored.requires_grad_()
+        used = [v.transpose(1, 2) if is_turned else v for v in own.values()]
+        assert all(v.is_contiguous() != is_turned for v in (used[0], used[1], used[3]))
+        first = torch.autograd.grad(mlp(*used), list(own.values()), g, retain_graph=True)
+        (slope,) = torch.autograd.grad(mlp(*used), used[0], g, create_graph=True)
+        second = torch.autograd.grad((u * slope).sum(), [own["w0"], own["w1"]])
+        found = dict(zip((*NAMES, "w0 twice", "w1 twice"), (*first, *second), strict=True))
+        results.append({n: v.transpose(1, 2) if is_turned else v for n, v in found.items()})
+    assert float(results[0]["w0 twice"].abs().max()) > 0
+    assert_close(results[1], results[0], 1e-6)
+
+
 def test_no_other_gradient_is_differentiated_again(device: torch.device) -> None:
     inputs = {n: v.requires_grad_() for n, v in draw(1, 3, (4, 6, 2), device).items()}
     out = mlp(*inputs.values())

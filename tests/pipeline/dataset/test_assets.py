@@ -81,12 +81,8 @@ def test_what_cannot_be_read_is_passed_over(mixed: Store, tmp_path: Path) -> Non
     assert len(found) == len(asked) - 2
 
 
-def test_neighbours_in_a_row_group_are_read_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = open_store(str(tmp_path))
-    asset_ids = sorted(fill(store, range(20)))
-    compact.compact(store, partition_by="collection")
+def opened_names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of objects as they are opened from now on."""
     opened: list[str] = []
     open_object = Objects.open
 
@@ -95,7 +91,33 @@ def test_neighbours_in_a_row_group_are_read_together(
         return open_object(self, name)
 
     monkeypatch.setattr(Objects, "open", watched)
+    return opened
+
+
+def test_neighbours_in_a_row_group_are_read_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(str(tmp_path))
+    asset_ids = sorted(fill(store, range(20)))
+    compact.compact(store, partition_by="collection")
+    opened = opened_names(monkeypatch)
     assert len(list(store.read_assets(asset_ids, ["prompt"]))) == 20
+    assert len([name for name in opened if name.startswith("packed/")]) == 1
+
+
+def test_what_is_damaged_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever lies in it."""
+    store = open_store(str(tmp_path))
+    asset_ids = sorted(fill(store, range(20)))
+    compact.compact(store, partition_by="collection")
+    snapshot = store.assets.snapshots.newest()
+    assert snapshot is not None
+    for file in snapshot.files:
+        store.publish(file.name, b"PAR1 half")
+    opened = opened_names(monkeypatch)
+    found = list(store.assets.read_each(asset_ids, ["prompt"]))
+    assert len(found) == 20
+    assert all(isinstance(x, InvalidStore) for x in found)
     assert len([name for name in opened if name.startswith("packed/")]) == 1
 
 

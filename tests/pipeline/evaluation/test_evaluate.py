@@ -258,6 +258,7 @@ def test_captions_of_one_s_own(tmp_path: Path, clip: str, monkeypatch: pytest.Mo
     settings = EvaluateSettings(output=str(tmp_path / "out"), judge=(clip,), captions=str(captions))
     said = "\n".join(said_by(settings))
     assert "1 assets, 3 captions" in said
+    assert [x.is_given for x in Scores(store.objects).metrics()] == [True]
     assert rows(tmp_path / "out")["score_tiny_place"].notna().all()
     monkeypatch.setattr(judges, "_load_embedded", lambda *_: EmbeddedExaminer)
     monkeypatch.setattr(EmbeddedExaminer, "takes", lambda prompt: prompt != "a cat")

@@ -52,3 +52,11 @@ def test_a_full_pool_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pool.settled(wanted, [few, full]) == ["b", "c"], "only the newest may be kept"
     assert pool.settled(wanted, [other]) == ["b", "c"]
     assert pool.settled(few, [full]) == ["a"]
+
+
+def test_a_pool_that_the_user_gave_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "MOST", 2)
+    given = metric(captions=["x", "y"], is_given=True)
+    wanted = metric(captions=["b", "c"])
+    assert pool.settled(wanted, [given]) == ["b", "c"]
+    assert pool.settled(wanted, [given, metric(captions=["a", "b"])]) == ["a", "b"]

@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -28,8 +29,7 @@ def reversed_mesh(read: Read) -> dict[str, bytes]:
 
 @pytest.fixture
 def _reverse(monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = Format(source="mesh.glb", target="mesh.rev", convert=reversed_mesh)
-    monkeypatch.setitem(formats.FORMATS, "rev", kind)
+    converter(monkeypatch, reversed_mesh)
 
 
 def names(folder: Path) -> set[str]:
@@ -150,15 +150,44 @@ def test_a_mesh_that_is_none_is_damage(tmp_path: Path) -> None:
     assert names(tmp_path) == set()
 
 
-@pytest.mark.parametrize("error", [KeyError("meshes"), IndexError(), OSError("no picture")])
-def test_whatever_a_converter_meets_is_damage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
+def converter(monkeypatch: pytest.MonkeyPatch, convert: Callable[[Read], dict[str, bytes]]) -> None:
+    kind = Format(source="mesh.glb", target="mesh.rev", convert=convert)
+    monkeypatch.setitem(formats.FORMATS, "rev", kind)
+
+
+def raising(error: Exception) -> Callable[[Read], dict[str, bytes]]:
     def convert(_: Read) -> dict[str, bytes]:
         raise error
 
-    kind = Format(source="mesh.glb", target="mesh.rev", convert=convert)
-    monkeypatch.setitem(formats.FORMATS, "rev", kind)
+    return convert
+
+
+@pytest.mark.parametrize("error", [KeyError("meshes"), IndexError(), OSError("no picture")])
+def test_what_a_converter_does_not_understand_is_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    converter(monkeypatch, raising(error))
     with pytest.raises(DamagedAsset, match=f"^mesh.glb: {type(error).__name__}: "):
         Folders(tmp_path, ("rev",)).add(ASSET)
     assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE, errno.EIO, errno.ENOENT])
+def test_trouble_of_the_machine_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    converter(monkeypatch, raising(OSError(number, os.strerror(number))))
+    with pytest.raises(OSError, match=re.escape(os.strerror(number))) as met:
+        Folders(tmp_path, ("rev",)).add(ASSET)
+    assert met.value.errno == number
+    assert names(tmp_path) == set()
+
+
+def test_a_file_that_the_folder_has_lost_is_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converter(monkeypatch, lambda read: {"mesh.rev": read("thumb.png")})
+    Folders(tmp_path).add(ASSET)
+    (tmp_path / ASSET["asset_id"] / "thumb.png").unlink()
+    with pytest.raises(DamagedAsset, match=r"^thumb.png is not there$"):
+        Folders(tmp_path, ("rev",)).add(ASSET)

@@ -38,8 +38,8 @@ VARIANTS = {
     ),
     "positions": ("positions:encode_bwd_positions", arguments("fp16", p_d_slopes=None)),
     "second order": ("positions:encode_bwd_positions", arguments("bf16", p_d_features=None)),
-    "pull": ("contract:pull_fwd", arguments("bf16", BLOCK=launch.STREAM_BLOCK)),
-    "push": ("contract:pull_bwd", arguments("bf16", BLOCK=launch.STREAM_BLOCK)),
+    "pull": ("products:pull_fwd", arguments("bf16", BLOCK=launch.STREAM_BLOCK)),
+    "push": ("products:pull_bwd", arguments("bf16", BLOCK=launch.STREAM_BLOCK)),
 }
 
 
