@@ -77,13 +77,17 @@ def _marching_cubes(
     """Marching cubes around the inside cells; vertices in units of lattice samples.
 
     Samples are held clear of the level, on the side the solid says, so that no vertex falls on a
-    sample; a border of zeros closes what touches the bound.
+    sample; a border of outer ones closes what touches the bound. Inner samples are held further
+    from it than outer ones: of a face whose diagonals disagree the inner one then always joins,
+    where a tie could be decided one way by one cube and another way by its neighbour.
     """
     level = found.level
+    low, high = 0.55 * level, 0.8 * level
     values = np.where(
-        found.inside, np.clip(density, 1.5 * level, 2.0 * level), np.clip(density, 0.0, 0.5 * level)
+        found.inside, np.clip(density, 1.5 * level, 2.0 * level), np.clip(density, low, high)
     )
-    vertices, faces = elsewhere.call("marching_cubes", [np.pad(values, 1)], level=level)
+    padded = np.pad(values, 1, constant_values=low)
+    vertices, faces = elsewhere.call("marching_cubes", [padded], level=level)
     return vertices.astype(np.float64) - 1.0, faces.astype(np.int64)
 
 

@@ -115,8 +115,10 @@ def of_pipeline(path: Path, config: TeacherConfig) -> Checkpoint:
     Raises ValueError where it has other sizes than the config says.
     """
     teacher = build(config, seed=0)
-    unet = UNet2DConditionModel.from_pretrained(path, subfolder="unet")
-    text_encoder = T5EncoderModel.from_pretrained(path, subfolder="text_encoder")
+    unet = UNet2DConditionModel.from_pretrained(path, subfolder="unet", use_safetensors=True)
+    text_encoder = T5EncoderModel.from_pretrained(
+        path, subfolder="text_encoder", use_safetensors=True
+    )
     for network, found in ((teacher.unet, unet), (teacher.text_encoder, text_encoder)):
         try:
             network.load_state_dict(found.state_dict())

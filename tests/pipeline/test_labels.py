@@ -216,4 +216,7 @@ def test_series_are_as_many_as_are_worked_out(watched: Watched) -> None:
         m.name for m, s in _ours(watched.actors) if s.labels["WorkerId"] in watched.processes
     )
     assert len(watched.processes) == 1
-    assert found == {metric.name: metric.num_series({}) for metric in actor}
+    expected = {metric.name: metric.num_series({}) for metric in actor}
+    # Of the four parts of a step the model of pixels lacks one, an image encoder.
+    expected["actor_step_part_seconds"] = expected["actor_step_part_seconds"] * 3 // 4
+    assert found == expected
