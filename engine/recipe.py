@@ -70,6 +70,11 @@ class Recipe:
         """Guided pairs of the diffusion model for a scene: one a view, two under Perp-Neg."""
         return self.views * (2 if self.distillation.perp_neg else 1)
 
+    @property
+    def evaluations(self) -> int:
+        """Those of a scene's whole run."""
+        return self.iterations * self.evaluations_a_step
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
         return json.loads(json.dumps(asdict(self)))

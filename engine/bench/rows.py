@@ -34,11 +34,6 @@ class Row:
     errors: Mapping[str, float]
     """What the gate saw just before."""
 
-    @property
-    def key(self) -> str:
-        """Rows of the same key are measurements of the same thing."""
-        return _key(asdict(self))
-
 
 @dataclass(frozen=True, kw_only=True)
 class StepRow:
@@ -120,5 +115,6 @@ def keep(path: Path, rows: Iterable[Row | StepRow]) -> None:
 
 
 def _key(row: Mapping[str, object]) -> str:
+    """Rows of the same key are measurements of the same thing."""
     names = ("op", "part", "setting", "device", "versions", "commit")
     return json.dumps([row[name] for name in names], sort_keys=True)

@@ -14,7 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -186,21 +186,19 @@ def _timed(row: StepRow, bench: StepBench, asked: Subject, gang: Gang, rate: flo
         raise GateError(f"{gang.num_free} of {row.slots} scenes failed while they were timed")
     told = gang.part_seconds()
     parts = {part: 1e3 * statistics.median(step[part] for step in told) for part in told[0]}
-    num_texts = 4 if asked.recipe.distillation.perp_neg else 2
-    flops = num_texts * row.views * row.slots * unet_flops(asked.parts.unet.config)
-    return StepRow(
-        **{
-            **{name: getattr(row, name) for name in row.__dataclass_fields__},
-            "parts_ms": parts,
-            "device_ms": 1e3 * statistics.median(sum(step.values()) for step in told),
-            "wall_ms": wall,
-            "scene_ms": wall / row.slots,
-            "beside_unet": sum(ms for part, ms in parts.items() if part != "unet") / parts["unet"],
-            "unet_flops": flops,
-            "unet_share": flops / (1e-3 * parts["unet"]) / rate,
-            "matmul_rate": rate,
-            "activity": asdict(activity.watched(run, repeats=_PROFILED)),
-        }
+    pairs = row.slots * asked.recipe.evaluations_a_step
+    flops = 2 * pairs * unet_flops(asked.parts.unet.config)
+    return replace(
+        row,
+        parts_ms=parts,
+        device_ms=1e3 * statistics.median(sum(step.values()) for step in told),
+        wall_ms=wall,
+        scene_ms=wall / row.slots,
+        beside_unet=sum(ms for part, ms in parts.items() if part != "unet") / parts["unet"],
+        unet_flops=flops,
+        unet_share=flops / (1e-3 * parts["unet"]) / rate,
+        matmul_rate=rate,
+        activity=asdict(activity.watched(run, repeats=_PROFILED)),
     )
 
 

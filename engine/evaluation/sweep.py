@@ -131,7 +131,7 @@ class Bench:
             "score": score_of(found, chamfer),
             "seconds": round(outcome.seconds, 1),
             "ms_a_step": round(1000.0 * outcome.seconds / recipe.iterations, 1),
-            "evaluations": recipe.iterations * recipe.evaluations_a_step,
+            "evaluations": recipe.evaluations,
             "ok": outcome.num_ok,
             "chamfer": chamfer if math.isfinite(chamfer) else None,
             **asdict(found),

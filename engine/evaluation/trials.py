@@ -60,7 +60,7 @@ class Outcome:
             "lr": recipe.optimiser.lr,
             "losses": asdict(recipe.losses),
             "steps": recipe.iterations,
-            "evaluations_a_scene": recipe.iterations * recipe.evaluations_a_step,
+            "evaluations_a_scene": recipe.evaluations,
             "seconds": round(self.seconds, 2),
             "ms_a_step": round(1000.0 * self.seconds / recipe.iterations, 2),
             "peak_bytes": self.peak_bytes,

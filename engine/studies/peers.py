@@ -10,8 +10,8 @@ elevations are the same), samples along a ray, and bounds of 1. It runs
 - as many evaluations as ours has, and its own 10,000 (every schedule is a part of the run);
 - with the dense grid that ours has, and with its own hash grid, in cells of its own size.
 
-Its hash grid needs the Triton kernels to be bearable (DREAMBATCH_KERNELS=1), and some 200 MB a
-scene for its tables and moments. What it says of threestudio is what these settings are worth with
+Its hash grid needs the Triton kernels to be bearable, and some 200 MB a scene for its tables and
+moments. What it says of threestudio is what these settings are worth with
 this model; threestudio itself is not run.
 
 On an NVIDIA H200, estimated from 1.25 s a scene of `primitives`: ours and the dense grid under as
@@ -64,7 +64,7 @@ def variations(ours: Recipe, fast: Recipe, peer: Recipe) -> list[Variation]:
     found = [Variation(name="ours", recipe=ours), Variation(name="ours, fast", recipe=fast)]
     for name, field in grids.items():
         recipe = transplanted(peer, ours, field)
-        as_many = ours.iterations * ours.evaluations_a_step // recipe.evaluations_a_step
+        as_many = ours.evaluations // recipe.evaluations_a_step
         found += [
             Variation(
                 name=f"threestudio, {name}, as many evaluations",

@@ -104,7 +104,7 @@ class Result:
     @property
     def evaluations(self) -> int:
         """Of the diffusion model, a scene."""
-        return self.recipe.iterations * self.recipe.evaluations_a_step
+        return self.recipe.evaluations
 
     def as_row(self) -> Row:
         """Plain data, ready for JSON."""

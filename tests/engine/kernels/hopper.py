@@ -19,20 +19,31 @@ Arguments = Mapping[str, Any]
 
 def compiled(kernels: Sequence[tuple[str, Arguments]], cache: Path) -> list[str]:
     """PTX of kernels, each `module:name` with its arguments; fails with the compiler's words."""
+    return compiling("tests.engine.kernels.hopper", json.dumps(kernels), cache)
+
+
+def compiling(module: str, given: str, cache: Path) -> Any:
+    """What a module that compiles kernels prints last, as JSON; run in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.engine.kernels.hopper"],
-        input=json.dumps(kernels),
+        [sys.executable, "-m", module],
+        input=given,
         capture_output=True,
         text=True,
         env=os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(cache)},
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def target() -> Any:
+    """The device that kernels are compiled for."""
+    from triton.backends.compiler import GPUTarget
+
+    return GPUTarget("cuda", 90, 32)
 
 
 def _ptx(name: str, arguments: Arguments) -> str:
     import triton
-    from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     module, kernel_name = name.split(":")
@@ -54,7 +65,7 @@ def _ptx(name: str, arguments: Arguments) -> str:
     source = ASTSource(kernel, signature, constants, attributes)
     options = {"num_warps": arguments.get("num_warps", 4)}
     # To machine code, but what is looked at is the step before.
-    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"]
+    return triton.compile(source, target=target(), options=options).asm["ptx"]
 
 
 if __name__ == "__main__":

@@ -7,9 +7,6 @@ the kernels of every op's measurements and of a step of a gang, by subject.
 """
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,26 +15,19 @@ from typing import Any
 
 import torch
 
+from tests.engine.kernels import hopper
+
 
 def compiled(cache: Path) -> dict[str, list[str]]:
     """Names of the kernels by subject; fails with the compiler's words."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.engine.kernels.launches"],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(cache)},
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return hopper.compiling("tests.engine.kernels.launches", "", cache)
 
 
 class _Hopper:
     """A driver whose only device is one to compile for."""
 
     def get_current_target(self) -> Any:
-        from triton.backends.compiler import GPUTarget
-
-        return GPUTarget("cuda", 90, 32)
+        return hopper.target()
 
     def get_current_device(self) -> int:
         return 0
