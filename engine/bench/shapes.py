@@ -5,6 +5,7 @@ defaults; weights are drawn on the device itself in bf16, so that none of them e
 the host. Nothing of a text encoder is made: texts are random too.
 """
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -101,6 +102,11 @@ class Parts:
         if compiled:
             guidance.compile()
         return guidance
+
+    def exact(self) -> "Parts":
+        """The same networks in float32, copied."""
+        vae = None if self.vae is None else copy.deepcopy(self.vae).float()
+        return Parts(unet=copy.deepcopy(self.unet).float(), scheduler=self.scheduler, vae=vae)
 
 
 def parts(

@@ -3,7 +3,7 @@
     python -m engine.bench step --model if --slots 1,2,4,8 --out DIR
 
 For each number of slots a gang is filled and warmed up; then the gate holds one of its steps
-against a plain gang's (`step_gate.py`), then its steps are timed: the parts by CUDA events, the
+against an exact gang's (`step_gate.py`), then its steps are timed: the parts by CUDA events, the
 whole by the clock too, launches and waits by the profiler, the U-Net's arithmetic against the rate
 of a plain product in the same run. One line a case on the screen and in DIR/step.jsonl. Without a
 GPU all of it runs but the timing.
@@ -148,9 +148,12 @@ def _measured(
     gang = _filled(asked, fast, number, capture=bench.capture)
     for _ in range(bench.warm):
         gang.step()
-    # Before the plain gang comes: what is replayed allocates nothing any more.
+    # Before others come: what is replayed allocates nothing any more.
     peak = None if rate is None else torch.cuda.max_memory_allocated()
-    errors = step_gate.hold(gang, _filled(asked, plain, number, capture=False))
+    exact = asked.parts.exact().guidance(device)
+    others = [_filled(asked, guidance, number, capture=False) for guidance in (plain, exact)]
+    errors = step_gate.hold(gang, *others)
+    del exact, others
     recipe = asked.recipe
     row = StepRow(
         part=bench.model,

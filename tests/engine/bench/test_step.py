@@ -28,14 +28,38 @@ def filled(guidance: DiscGuidance) -> Gang:
 
 
 def test_the_gate_holds_gangs_that_do_the_same_from_the_state_of_the_first() -> None:
-    fast, plain = filled(DiscGuidance()), filled(DiscGuidance())
+    fast, plain, exact = (filled(DiscGuidance()) for _ in range(3))
     for _ in range(3):
         fast.step()
-    errors = step_gate.hold(fast, plain)
+    errors = step_gate.hold(fast, plain, exact)
     assert set(errors) == {"grid4", "grid9"}
     assert all(abs(error) < 1e-12 for error in errors.values())
     for name, t in fast.state().items():
         assert torch.equal(plain.state()[name], t), name
+        assert torch.equal(exact.state()[name], t), name
+
+
+class Rounded(DiscGuidance):
+    """Noise that is off by some of its own size, every time by as much."""
+
+    def __init__(self, size: float, seed: int) -> None:
+        super().__init__()
+        self._size, self._seed = size, seed
+
+    def predict_noise(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        found = super().predict_noise(x_t, t, text)
+        draw = torch.randn(found.shape, generator=torch.Generator().manual_seed(self._seed))
+        return found + self._size * found.std() * draw
+
+
+def test_the_gate_allows_for_the_rounding_of_a_plain_gang_and_for_no_more() -> None:
+    exact = filled(DiscGuidance())
+    errors = step_gate.hold(filled(Rounded(0.25, 1)), filled(Rounded(0.25, 2)), exact)
+    assert max(errors.values()) > step_gate.ALWAYS_FINE
+    with pytest.raises(GateError, match="a plain gang by"):
+        step_gate.hold(filled(Rounded(0.25, 1)), filled(Rounded(0.03, 2)), exact)
+    with pytest.raises(GateError, match=r"at most 0\.05"):
+        step_gate.hold(filled(Rounded(2.0, 1)), filled(Rounded(2.0, 2)), exact)
 
 
 @pytest.mark.parametrize("factor", [-1.0, 0.0, float("nan")])
@@ -44,10 +68,10 @@ def test_the_gate_sees_another_gradient(factor: float) -> None:
         def predict_noise(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
             return factor * super().predict_noise(x_t, t, text)
 
-    fast, plain = filled(Wrong()), filled(DiscGuidance())
+    fast = filled(Wrong())
     fast.step()
     with pytest.raises(GateError, match="gradient of"):
-        step_gate.hold(fast, plain)
+        step_gate.hold(fast, filled(DiscGuidance()), filled(DiscGuidance()))
 
 
 def test_kernels_are_held_off_within_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
