@@ -13,6 +13,7 @@ _GRAPHS = ("cudaGraphLaunch",)
 _WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
 _FETCHES = ("Memcpy DtoH",)
 _MOST_KERNELS = 30
+_NAME_LENGTH = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +47,19 @@ def summed(counts: Mapping[str, int], times: Mapping[str, float], repeats: int) 
     def number(names: tuple[str, ...]) -> float:
         return sum(n for key, n in counts.items() if key.startswith(names)) / repeats
 
-    longest = sorted(times, key=lambda name: -times[name])[:_MOST_KERNELS]
+    # Instances of a template may differ behind what is kept of their names.
+    kernels: dict[str, float] = {}
+    for name, microseconds in times.items():
+        short = name[:_NAME_LENGTH]
+        kernels[short] = kernels.get(short, 0.0) + microseconds
+    longest = sorted(kernels, key=lambda name: -kernels[name])[:_MOST_KERNELS]
     return Activity(
         launches=number(_LAUNCHES),
         graph_launches=number(_GRAPHS),
         synchronisations=number(_WAITS),
         fetches=number(_FETCHES),
         busy_ms=1e-3 * sum(times.values()) / repeats,
-        kernels_ms={name[:120]: 1e-3 * times[name] / repeats for name in longest},
+        kernels_ms={name: 1e-3 * kernels[name] / repeats for name in longest},
     )
 
 

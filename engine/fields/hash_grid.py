@@ -117,8 +117,13 @@ class HashGrid:
         trains = torch.is_grad_enabled()
         with torch.enable_grad():
             x = x.detach().requires_grad_()
+            unit = x.detach() / self.bound
             features, slopes = encode_with_slopes(
-                parameters["tables"], x.detach() / self.bound, self.resolutions(), self._seen(part)
+                parameters["tables"],
+                unit,
+                self.resolutions(),
+                self._seen(part),
+                dtype=kernels.network_dtype(unit),
             )
             if not features.requires_grad:
                 features.requires_grad_()
@@ -135,7 +140,10 @@ class HashGrid:
         self, parameters: Parameters, x: Float[Tensor, "S P 3"], part: Float[Tensor, "S"]
     ) -> Float[Tensor, "S P 4"]:
         unit = x / self.bound
-        features = encode(parameters["tables"], unit, self.resolutions(), self._seen(part))
+        dtype = kernels.network_dtype(unit)
+        features = encode(
+            parameters["tables"], unit, self.resolutions(), self._seen(part), dtype=dtype
+        )
         return self._mlp(parameters, features)
 
     def _mlp(

@@ -13,6 +13,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from engine.guidance.attention import align_texts
 from engine.guidance.guidance import TextSide
 from engine.guidance.texts import MAX_TOKENS
 
@@ -57,6 +58,7 @@ class Denoiser:
         self._unet.requires_grad_(False)
         self.dtype = dtype or (torch.bfloat16 if device.type == "cuda" else self._faster_dtype())
         self._unet.to(self.dtype)
+        align_texts(self._unet)
 
     def compile(self) -> None:
         """Compiles the U-Net: a minute before its first answer for each number of pictures."""
@@ -111,6 +113,9 @@ def compiled(unet: Any, device: torch.device) -> Any:
     every other convolution then converts its operands: a fifth of a training step. Every number of
     pictures has a compilation of its own: one for all would know no size, and be slower.
     """
+    if device.type == "cuda":
+        # Each convolution's algorithm by trial, when it first meets its sizes.
+        torch.backends.cudnn.benchmark = True
     options: dict[str, Any] = {"force_layout_optimization": device.type == "cuda"}
     return torch.compile(unet, options=options, dynamic=False)
 

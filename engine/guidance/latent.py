@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from engine.guidance import files
+from engine.guidance.attention import use_products
 from engine.guidance.denoiser import Denoiser, compiled, load_unet, stored_dtype
 from engine.guidance.guidance import TextSide
 from engine.guidance.texts import TextEncoder
@@ -48,6 +49,8 @@ class LatentGuidance(Denoiser):
         vae.decoder = None
         self._vae = vae.to(device, self.dtype, memory_format=torch.channels_last).eval()
         self._vae.requires_grad_(False)
+        if device.type == "cuda":
+            use_products(self._vae)
         self._recomputes = recomputes
         self._mean: Any = self._posterior_mean
 

@@ -56,3 +56,12 @@ def is_fused_on(device: torch.device) -> bool:
 def is_fused(x: Tensor) -> bool:
     """Whether an op on this tensor runs its kernels, and not its reference."""
     return is_fused_on(x.device)
+
+
+def network_dtype(x: Tensor) -> torch.dtype:
+    """Precision in which small networks multiply what comes from this tensor.
+
+    Parameters, sums and gradients of parameters stay in that of the tensor. bfloat16 rather than
+    float16: the gradients of a distillation would fall below what that can hold.
+    """
+    return torch.bfloat16 if x.is_cuda and is_fused(x) else x.dtype

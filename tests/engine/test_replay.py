@@ -231,6 +231,9 @@ def test_cuda_graphs_make_the_same_scene(variant: Recipe) -> None:
         gang.step()
         assert (gang.num_graphs > 0) == capture
         found.append({n: p.clone() for n, p in gang._parameters.items()})
+    start = gang._starts.parameters(gang._seed)
     for name, p in found[1].items():
-        # Sums of atomics come in an order of chance.
-        torch.testing.assert_close(found[0][name], p, rtol=1e-2, atol=1e-3)
+        # Sums of atomics come in an order of chance, and where they are next to nothing the
+        # optimiser makes a whole step of it. A step more or less would be a sixth of the way.
+        way = (p - start[name]).norm()
+        assert (found[0][name] - p).norm() <= 0.05 * way, name

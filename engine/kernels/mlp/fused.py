@@ -1,7 +1,7 @@
 """`engine.kernels.mlp` in Triton: a tile of points goes through both layers on the chip.
 
 S scenes, P points, F features, H hidden units, D outputs; g cotangent of the outputs, u direction
-of the features at each point. The mathematics is in README.md.
+of the features at each point. Features may have any strides. The mathematics is in README.md.
 """
 
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportOptionalMemberAccess=false
@@ -36,7 +36,7 @@ def mlp(
 ) -> Float[Tensor, "S P D"]:
     """See the package."""
     # Before the function, whose gradient would not find its way from copies to what they are of.
-    return _Mlp.apply(*(t.contiguous() for t in (x, w0, b0, w1, b1)))
+    return _Mlp.apply(x, *(t.contiguous() for t in (w0, b0, w1, b1)))
 
 
 class _Mlp(torch.autograd.Function):
@@ -79,7 +79,6 @@ class _Backward(torch.autograd.Function):
         if u is None:
             return (None,) * 7
         x, g, w0, b0, w1 = ctx.saved_tensors
-        u = u.contiguous()
         g_g = _forward(x, w0, b0, w1, None, u) if ctx.needs_input_grad[1] else None
         g_w0 = g_w1 = None
         if any(ctx.needs_input_grad[2:5]):
@@ -93,7 +92,7 @@ def _forward(
 ) -> Tensor:
     """The outputs, or with u their slope along it."""
     out = torch.empty(*x.shape[:2], w1.shape[-1], device=x.device)
-    _launch(mlp_fwd_kernel, x, w0, b0, w1, u, b1, out)
+    _launch(mlp_fwd_kernel, x, w0, b0, w1, u, b1, out, *_strides(x), *_strides(u))
     return out
 
 
@@ -117,7 +116,8 @@ def _backward(
     shares = None
     if needs_weights:
         shares = torch.empty(num_scenes, _num_programs(x), sum(sizes), device=x.device)
-    _launch(mlp_bwd_kernel, x, w0, b0, w1, u, g, g_x, shares)
+    strides = (*_strides(x), *_strides(u), *_strides(g_x))
+    _launch(mlp_bwd_kernel, x, w0, b0, w1, u, g, g_x, shares, *strides)
     if shares is None:
         return g_x, None, None, None, None
     parts = shares.sum(dim=1).split(sizes, dim=1)
@@ -134,8 +134,13 @@ def _num_programs(x: Tensor) -> int:
     return min(_PROGRAMS, int(triton.cdiv(x.shape[1], _POINTS[_precision(x)])))
 
 
+def _strides(x: Tensor | None) -> tuple[int, ...]:
+    """Features may lie in memory as their encoding left them."""
+    return (0, 0, 0) if x is None else x.stride()
+
+
 def _launch(
-    kernel: Any, x: Tensor, w0: Tensor, b0: Tensor, w1: Tensor, *others: Tensor | None
+    kernel: Any, x: Tensor, w0: Tensor, b0: Tensor, w1: Tensor, *others: Tensor | int | None
 ) -> None:
     """A scene's tiles, dealt out to its programs."""
     num_scenes, num_points, num_features = x.shape
@@ -190,6 +195,12 @@ def mlp_fwd_kernel(
     p_u,
     p_b1,
     p_out,
+    stride_xs,
+    stride_xp,
+    stride_xf,
+    stride_us,
+    stride_up,
+    stride_uf,
     num_points,
     F: tl.constexpr,
     H: tl.constexpr,
@@ -202,6 +213,9 @@ def mlp_fwd_kernel(
     DTYPE: tl.constexpr = p_x.dtype.element_ty
     scene = tl.program_id(1).to(tl.int64)
     o_f, o_h, o_d = tl.arange(0, BF), tl.arange(0, BH), tl.arange(0, BD)
+    p_x += scene * stride_xs
+    if p_u is not None:
+        p_u += scene * stride_us
     b_w0 = _load_matrix(p_w0, scene, o_f, o_h, F, H)
     b_w1 = _load_matrix(p_w1, scene, o_h, o_d, H, D)
     b_b0 = tl.load(p_b0 + scene * H + o_h, mask=o_h < H, other=0.0)
@@ -211,14 +225,13 @@ def mlp_fwd_kernel(
         o_i = tile * BP + tl.arange(0, BP)
         m_p = o_i < num_points
         o_p = scene * num_points + o_i
-        o_x = o_p[:, None] * F + o_f[None, :]
         m_x = m_p[:, None] & (o_f < F)[None, :]
-        b_x = tl.load(p_x + o_x, mask=m_x, other=0.0)
+        b_x = tl.load(p_x + o_i[:, None] * stride_xp + o_f[None, :] * stride_xf, m_x, 0.0)
         b_h = _dot(b_x, b_w0, DTYPE) + b_b0[None, :]  # [BP, BH]
         if p_u is None:
             b_h = tl.where(b_h > 0.0, b_h, 0.0)
         else:
-            b_u = tl.load(p_u + o_x, mask=m_x, other=0.0)
+            b_u = tl.load(p_u + o_i[:, None] * stride_up + o_f[None, :] * stride_uf, m_x, 0.0)
             b_h = tl.where(b_h > 0.0, _dot(b_u, b_w0, DTYPE), 0.0)
         b_out = _dot(b_h, b_w1, DTYPE)  # [BP, BD]
         if p_b1 is not None:
@@ -238,6 +251,15 @@ def mlp_bwd_kernel(
     p_g,
     p_g_x,
     p_shares,
+    stride_xs,
+    stride_xp,
+    stride_xf,
+    stride_us,
+    stride_up,
+    stride_uf,
+    stride_gs,
+    stride_gp,
+    stride_gf,
     num_points,
     F: tl.constexpr,
     H: tl.constexpr,
@@ -250,6 +272,11 @@ def mlp_bwd_kernel(
     DTYPE: tl.constexpr = p_x.dtype.element_ty
     scene = tl.program_id(1).to(tl.int64)
     o_f, o_h, o_d = tl.arange(0, BF), tl.arange(0, BH), tl.arange(0, BD)
+    p_x += scene * stride_xs
+    if p_u is not None:
+        p_u += scene * stride_us
+    if p_g_x is not None:
+        p_g_x += scene * stride_gs
     b_w0 = _load_matrix(p_w0, scene, o_f, o_h, F, H)
     b_w1 = _load_matrix(p_w1, scene, o_h, o_d, H, D)
     b_b0 = tl.load(p_b0 + scene * H + o_h, mask=o_h < H, other=0.0)
@@ -261,19 +288,19 @@ def mlp_bwd_kernel(
         o_i = tile * BP + tl.arange(0, BP)
         m_p = o_i < num_points
         o_p = scene * num_points + o_i
-        o_x = o_p[:, None] * F + o_f[None, :]
         m_x = m_p[:, None] & (o_f < F)[None, :]
         m_g = m_p[:, None] & (o_d < D)[None, :]
-        b_x = tl.load(p_x + o_x, mask=m_x, other=0.0)
+        b_x = tl.load(p_x + o_i[:, None] * stride_xp + o_f[None, :] * stride_xf, m_x, 0.0)
         b_g = tl.load(p_g + o_p[:, None] * D + o_d[None, :], mask=m_g, other=0.0)
         b_h = _dot(b_x, b_w0, DTYPE) + b_b0[None, :]  # [BP, BH]
         m_h = b_h > 0.0
         b_g_h = tl.where(m_h, _dot(b_g, tl.trans(b_w1), DTYPE), 0.0)  # [BP, BH]
         if p_g_x is not None:
-            tl.store(p_g_x + o_x, _dot(b_g_h, tl.trans(b_w0), DTYPE), mask=m_x)
+            p_tile = p_g_x + o_i[:, None] * stride_gp + o_f[None, :] * stride_gf
+            tl.store(p_tile, _dot(b_g_h, tl.trans(b_w0), DTYPE), mask=m_x)
         if p_shares is not None:
             if p_u is not None:
-                b_x = tl.load(p_u + o_x, mask=m_x, other=0.0)
+                b_x = tl.load(p_u + o_i[:, None] * stride_up + o_f[None, :] * stride_uf, m_x, 0.0)
                 b_h = _dot(b_x, b_w0, DTYPE)
             b_h = tl.where(m_h, b_h, 0.0)
             b_g_w0 += _dot(tl.trans(b_x), b_g_h, DTYPE)

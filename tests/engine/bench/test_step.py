@@ -103,6 +103,12 @@ def test_calls_are_counted_by_the_step() -> None:
     assert list(found.kernels_ms.items()) == [("gemm", 1.5), ("add", 0.5)]
 
 
+def test_kernels_whose_names_differ_far_behind_are_one() -> None:
+    name = "k" * 200
+    found = summed({}, {name + "a": 1000.0, name + "b": 2000.0, "other": 2500.0}, 1)
+    assert list(found.kernels_ms.values()) == [3.0, 2.5]
+
+
 def test_a_recipe_late_in_its_run_is_whole() -> None:
     r = late(get("dreamfusion_if"), 1, is_still=True)
     assert (r.views, r.shading.albedo_until, r.optimiser.lr) == (1, 0.0, (1e-9, 1e-9))

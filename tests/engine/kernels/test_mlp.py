@@ -113,6 +113,28 @@ def test_a_scene_is_the_same_whoever_its_neighbours_are(device: torch.device) ->
         assert torch.equal(alone[0], together[1]), name
 
 
+def test_features_may_lie_in_memory_as_their_encoding_left_them(device: torch.device) -> None:
+    """With points last; their gradients then lie so, too, and their cotangents may."""
+    inputs = draw(2, 70, (24, 33, 4), device)
+    g, u = torch.randn(2, 70, 4, device=device), torch.randn(2, 24, 70, device=device).mT
+    results = []
+    for is_turned in (False, True):
+        own = {n: v.clone() for n, v in inputs.items()}
+        if is_turned:
+            own["x"] = own["x"].mT.contiguous().mT
+        own = {n: v.requires_grad_() for n, v in own.items()}
+        out = mlp(*own.values())
+        (slope,) = torch.autograd.grad(out, own["x"], g, create_graph=True)
+        second = torch.autograd.grad(
+            slope, [own["w0"], own["w1"]], u if is_turned else u.contiguous()
+        )
+        weights = torch.autograd.grad(mlp(*own.values()), list(own.values()), g)
+        results.append([out, slope, *second, *weights])
+        assert slope.is_contiguous() != is_turned
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_units_that_never_fire_learn_nothing(device: torch.device) -> None:
     inputs = draw(2, 40, (8, 16, 4), device)
     inputs["b0"][:, :, ::2] = -100.0
