@@ -89,7 +89,7 @@ class Gang:
         *,
         num_slots: int,
         ray_chunk: int | None = None,
-        capture: bool = False,
+        capture: bool = True,
         recorder: Recorder | None = None,
     ) -> None:
         """`ray_chunk` is `engine.render`'s.

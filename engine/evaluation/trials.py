@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from engine import replay
 from engine.evaluation.judging import verdicts
 from engine.evaluation.lexicon import Lexicon, spec_places
 from engine.evaluation.stage import show_scenes
@@ -24,7 +25,8 @@ from engine.recipe import Recipe
 from engine.scene import Scene
 from engine.showcase import optimise
 
-_WARM_UP = 3
+_WARM_UP = replay.WARM_UP + 1
+"""Steps until they are replayed."""
 _TIMED = 10
 
 

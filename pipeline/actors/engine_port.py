@@ -32,6 +32,9 @@ class EngineSpec:
     num_threads: int
     measures_slots: bool = False
     """Whether the device's memory decides how many of `num_slots` there are."""
+    compiled: bool = False
+    """Whether networks are compiled where there is a GPU: a minute or more that a long run is
+    worth."""
     has_text_encoder: bool = True
     """Whether the engine embeds texts itself; otherwise each request brings them along."""
     checkpoint_seconds: float | None = None
@@ -211,6 +214,9 @@ class _TorchEngine:
             from engine import slots
 
             self.num_slots = slots.fitting(self._recipe, self._guidance, most=spec.num_slots)
+        if spec.compiled and self._is_cuda:
+            # Not before slots are measured, whose sizes would be compiled for nothing.
+            self._guidance.compile()
         self.device = torch.cuda.get_device_name() if self._is_cuda else "cpu"
 
     def new_gang(self, *, num_slots: int, is_frugal: bool = False) -> Gang:

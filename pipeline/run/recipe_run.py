@@ -16,6 +16,10 @@ _TEXTS_SECONDS = 600.0
 that a slow text encoder is not taken for a hung actor."""
 
 
+COMPILED_FROM = 4000
+"""Steps of an actor from which on it compiles its networks: that takes about a minute, and a step
+then saves some ten milliseconds or more of those of an H200."""
+
 MOST_SLOTS = 16
 """Slots that a GPU's memory may decide upon: beyond, a scene gains next to nothing, and a death
 costs more."""
@@ -46,7 +50,8 @@ def make_recipe(
 
     tasks = job.plan.tasks.of(recipe)
     use_gpu = job.settings.gpus is not None or cluster.num_gpus > 0
-    spec = _spec(job, cluster, factories, recipe, use_gpu=use_gpu)
+    num_actors = max(1, min(num_actors, len(tasks)))
+    spec = _spec(job, cluster, factories, recipe, -(-len(tasks) // num_actors), use_gpu=use_gpu)
     stage = None
     if factories.texts is not None:
         handle = cluster.create_encoder(factories.texts, spec, job.store, use_gpu=use_gpu)
@@ -55,7 +60,7 @@ def make_recipe(
     fleet = RayFleet(
         lambda: cluster.create_actor(factories.engine, spec, job.store, use_gpu=use_gpu),
         cluster,
-        size=min(num_actors, len(tasks)),
+        size=num_actors,
         hang_seconds=60 * job.settings.hang_minutes,
         encoder=None if stage is None else stage.handle,
     )
@@ -79,8 +84,15 @@ def make_recipe(
 
 
 def _spec(
-    job: Job, cluster: Cluster, factories: Factories, recipe: str, *, use_gpu: bool
+    job: Job,
+    cluster: Cluster,
+    factories: Factories,
+    recipe: str,
+    num_scenes: int,
+    *,
+    use_gpu: bool,
 ) -> EngineSpec:
+    """`num_scenes` is an actor's share of them."""
     chosen, minutes = job.choice.recipes[recipe], job.settings.checkpoint_minutes
     hang_seconds = 60 * job.settings.hang_minutes
     num_slots, measures_slots = slots_of(job.settings.slots, chosen.num_slots, use_gpu=use_gpu)
@@ -90,11 +102,17 @@ def _spec(
         guidance_digest=job.weights.digest,
         num_slots=num_slots,
         measures_slots=measures_slots,
+        compiled=is_worth_compiling(num_scenes, num_slots, chosen.iterations),
         num_threads=cluster.threads(use_gpu=use_gpu),
         has_text_encoder=factories.texts is None,
         checkpoint_seconds=60 * minutes if minutes else None,
         texts_seconds=min(_TEXTS_SECONDS, hang_seconds / 2),
     )
+
+
+def is_worth_compiling(num_scenes: int, num_slots: int, iterations: int) -> bool:
+    """Whether an actor's share of the scenes takes steps enough."""
+    return -(-num_scenes // num_slots) * iterations >= COMPILED_FROM
 
 
 def slots_of(

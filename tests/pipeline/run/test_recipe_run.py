@@ -3,7 +3,7 @@ from typing import Literal
 import pytest
 
 from pipeline.commands.run import parse
-from pipeline.run.recipe_run import MOST_SLOTS, slots_of
+from pipeline.run.recipe_run import MOST_SLOTS, is_worth_compiling, slots_of
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,13 @@ def test_slots_are_a_number_or_auto(words: list[str], expected: object) -> None:
     settings = parse(["--manifest", "m", "--output", "o", *words], prog="run")
     assert settings.slots == expected
     settings.check()
+
+
+@pytest.mark.parametrize(
+    ("num_scenes", "num_slots", "iterations", "expected"),
+    [(1, 4, 5000, True), (4, 4, 400, False), (80, 8, 400, True), (72, 8, 400, False)],
+)
+def test_networks_are_compiled_for_thousands_of_steps(
+    num_scenes: int, num_slots: int, iterations: int, expected: bool
+) -> None:
+    assert is_worth_compiling(num_scenes, num_slots, iterations) == expected
