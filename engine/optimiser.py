@@ -12,6 +12,7 @@ from torch import Tensor
 from engine import background
 from engine.configs.optimiser import OptimiserConfig
 from engine.fields.field import Parameters
+from engine.kernels.adam import adam
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,15 @@ def adam_step(
     correction2 = torch.sqrt(1.0 - beta2 ** count.float())
     rate = torch.where(is_active, lr / correction1, 0.0)
     for name, p in parameters.items():
-        shape = (-1, *[1] * (p.dim() - 1))
-        # An idle or broken scene may carry a gradient that is not a number.
-        gradient = torch.where(is_active.view(shape), gradients[name], 0.0)
-        first, second = moments.first[name], moments.second[name]
-        first.lerp_(gradient, 1.0 - beta1)
-        second.lerp_(gradient.square(), 1.0 - beta2)
-        scale = second.sqrt().div_(correction2.view(shape)).add_(eps)
         own_rate = rate * background_rate if name.startswith(background.PREFIX) else rate
-        p.sub_(first.div(scale).mul_(own_rate.view(shape)))
+        adam(
+            p,
+            gradients[name],
+            moments.first[name],
+            moments.second[name],
+            own_rate,
+            correction2,
+            is_active,
+            betas=betas,
+            eps=eps,
+        )

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 OPS = {
+    "adam": "engine.bench.adam",
     "composite": "engine.bench.composite",
     "dense_encode": "engine.bench.dense_encode",
     "hash_encode": "engine.bench.hash_encode",
