@@ -13,20 +13,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from engine import background, checkpoint, fields, occupancy, regularisers, sds, viewpoints
+from engine import background, checkpoint, fields, occupancy
 from engine.checkpoint import Checkpoint, SceneState
 from engine.fields import Parameters
 from engine.guidance.guidance import Guidance
 from engine.guidance.timed import TimedGuidance
 from engine.health import Health, Verdict
 from engine.lookout import Lookout
+from engine.objective import Objective
 from engine.optimiser import Moments, adam_step, learning_rate
 from engine.recipe import Recipe
-from engine.render import render
 from engine.replay import CudaRecorder, Recorder, Replay
 from engine.scene import Scene
 from engine.starts import Starts
@@ -101,13 +100,11 @@ class Gang:
         if num_slots < 1:
             raise ValueError(f"slots: expected 1 or more, got {num_slots}")
         self.recipe = recipe
-        self._ray_chunk = ray_chunk
         self._device = guidance.device
         self._stopwatch = Stopwatch(self._device)
         if capture and self._device.type == "cuda" and recorder is None:
             recorder = CudaRecorder(self._device)
         self._replay = Replay(self._stopwatch, recorder)
-        self._guidance = TimedGuidance(guidance, self._replay)
         self._field = fields.build(recipe.field)
         self._residents: list[_Resident | None] = [None] * num_slots
         self._seed = torch.zeros(num_slots, dtype=torch.long, device=self._device)
@@ -120,6 +117,14 @@ class Gang:
         self._moments = Moments.zeros_like(self._parameters)
         self._density = occupancy.initial(self._field, self._parameters, recipe.march.grid_size)
         self._texts = SlotTexts(recipe.distillation, guidance, num_slots)
+        self._objective = Objective(
+            recipe=recipe,
+            field=self._field,
+            guidance=TimedGuidance(guidance, self._replay),
+            texts=self._texts,
+            lap=self._replay.lap,
+            ray_chunk=ray_chunk,
+        )
         self._last_losses: dict[str, Tensor] = {}
         self._charged_until: float | None = None
 
@@ -288,33 +293,9 @@ class Gang:
         """A step. Whatever outlives it is changed in place, so that it can be replayed."""
         recipe, seed, step = self.recipe, self._seed, self._step
         part = (step / recipe.iterations).clamp(max=1.0)
-        views = viewpoints.sample(recipe, seed, step, part)
-        is_occupied = occupancy.occupied(self._density, recipe.march)
-        leaves = {n: p.detach().requires_grad_() for n, p in self._parameters.items()}
-        self._replay.lap("other")
-        rendering = render(
-            self._field,
-            leaves,
-            is_occupied,
-            views,
-            seed,
-            step,
-            part,
-            recipe,
-            ray_chunk=self._ray_chunk,
-        )
-        terms = regularisers.weighted(recipe.losses, self._field, leaves, rendering, part)
-        self._replay.lap("field")
-        regularisers_sum = [torch.stack(list(terms.values())).sum()] if terms else []
-        terms["sds"], slope = self._distillation(rendering.picture, views, part)
-        found = torch.autograd.grad(
-            [*regularisers_sum, rendering.picture],
-            list(leaves.values()),
-            [*(torch.ones_like(total) for total in regularisers_sum), slope],
-        )
-        gradients = dict(zip(leaves, found, strict=True))
+        found = self._objective.descend(self._parameters, self._density, seed, step, part)
+        rendering, terms, gradients = found.rendering, found.terms, found.gradients
         losses = torch.stack([term.detach() for term in terms.values()])
-        self._replay.lap("field")
         is_running = self._health.is_sound & (step < recipe.iterations)
         is_finite = _all_finite(gradients) & losses.sum(dim=0).isfinite()
         adam_step(
@@ -344,41 +325,6 @@ class Gang:
                 kept.copy_(torch.where(is_running, term.detach(), kept))
             else:
                 self._last_losses[name] = term.detach().clone()
-
-    def _distillation(
-        self,
-        picture: Float[Tensor, "S V 3 h w"],
-        views: viewpoints.Viewpoints,
-        part: Float[Tensor, "S"],
-    ) -> tuple[Float[Tensor, "S"], Float[Tensor, "S V 3 h w"]]:
-        """A term whose gradient with respect to the pictures is `sds`'s, mean over views; and that
-        gradient."""
-        size = self._guidance.size
-        x = picture.flatten(0, 1)
-        if picture.shape[-1] != size:
-            x = F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False)
-        x = 2.0 * x - 1.0
-        z = self._guidance.represent(x)
-        is_encoded = z is not x
-        z = z.unflatten(0, picture.shape[:2])
-        config = self.recipe.distillation
-        num_views = picture.shape[1]
-        gradient = sds.picture_gradient(
-            self._guidance,
-            z.detach(),
-            self._texts.asked(views),
-            self._texts.negative(views),
-            sds.draw_time(config, self._seed, self._step, part, num_views),
-            self._seed,
-            self._step,
-            config,
-            self._texts.denial(views),
-        )
-        self._replay.lap("unet" if config.gradient == "full" else "other")
-        term = (gradient * z).sum(dim=(1, 2, 3, 4)) / num_views
-        (slope,) = torch.autograd.grad(term.sum(), picture)
-        self._replay.lap("vae" if is_encoded else "other")
-        return term.detach(), slope
 
     def _finish(self, slot: int, row: list[float]) -> FinishedScene:
         resident = self._residents[slot]

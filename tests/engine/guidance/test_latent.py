@@ -135,7 +135,7 @@ def test_distillation_moves_pictures_by_the_noise_s_residual_in_latents(
     picture = torch.rand(1, r.views, 3, r.render_size, r.render_size, requires_grad=True)
     seed, step, part = torch.tensor([3]), torch.tensor([0]), torch.zeros(1)
     views = viewpoints.sample(r, seed, step, part)
-    _, found = gang._distillation(picture, views, part)
+    _, found = gang._objective.distil(picture, views, seed, step, part)
 
     leaf = picture.detach().clone().requires_grad_()
     large = torch.nn.functional.interpolate(leaf[0], size=(64, 64), mode="bilinear")
