@@ -4,7 +4,7 @@ import importlib.metadata
 import json
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,30 @@ class StepRow:
     """Of the model and the gang, texts' encoder absent."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class RefillRow:
+    """A gang whose slots were filled again and again, on one device."""
+
+    op: str = "refills"
+    part: str
+    """The recipe."""
+    setting: str
+    """Slots, steps of a scene, and what was switched on."""
+    device: str
+    versions: Mapping[str, str]
+    commit: str
+    slots: int
+    iterations: int
+    refills: int
+    graphs: int
+    seconds: float
+    readings: Sequence[Mapping[str, int | None]]
+    """Memory by the number of refills before it: `engine.bench.refills.Reading`"""
+
+
+AnyRow = Row | StepRow | RefillRow
+
+
 def device_name(device: torch.device) -> str:
     """As its vendor names it; of a CPU, that kernels are interpreted there."""
     if device.type == "cuda":
@@ -104,7 +128,7 @@ def commit() -> str:
     return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
-def keep(path: Path, rows: Iterable[Row | StepRow]) -> None:
+def keep(path: Path, rows: Iterable[AnyRow]) -> None:
     """Writes rows behind those in the file that have other keys."""
     new = list(rows)
     replaced = {_key(asdict(row)) for row in new}

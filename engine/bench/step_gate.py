@@ -7,6 +7,8 @@ precision is off says how much of it is rounding. The fast one may be off by twi
 off = 1 - cosine of the gradients of one parameter, in one step from the same state
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -40,15 +42,11 @@ def hold(fast: Gang, plain: Gang, exact: Gang) -> dict[str, float]:
         if int((gang.state()["verdict"] != Verdict.OK).sum()):
             raise GateError(f"gradient of scenes that have failed: {gang.state()['verdict']}")
     errors = {}
-    (beta, _) = fast.recipe.optimiser.betas
-    for name, old in before.items():
-        if not name.startswith("first "):
-            continue
-        # m' = beta m + (1 - beta) g
-        found, usual, true = (gang.state()[name] - beta * old for gang in (fast, plain, exact))
-        what = name.removeprefix("first ")
-        errors[what], rounding = 1.0 - _cosine(found, true), 1.0 - _cosine(usual, true)
-        most = max(ALWAYS_FINE, min(MOST_TIMES_PLAIN * rounding, NEVER_FINE))
+    found, usual, true = (gradients(gang, before) for gang in (fast, plain, exact))
+    for what, gradient in found.items():
+        errors[what] = off(gradient, true[what])
+        rounding = off(usual[what], true[what])
+        most = most_off(rounding)
         # Not >, which NaN would pass.
         if not errors[what] <= most:
             raise GateError(
@@ -56,6 +54,27 @@ def hold(fast: Gang, plain: Gang, exact: Gang) -> dict[str, float]:
                 f"{most:.2g}; a plain gang by {rounding:.2g}"
             )
     return errors
+
+
+def gradients(gang: Gang, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of the last step, by parameter, times 1 - beta; `before` is the gang's state before it."""
+    beta, _ = gang.recipe.optimiser.betas
+    # m' = beta m + (1 - beta) g
+    return {
+        name.removeprefix("first "): moment - beta * before[name]
+        for name, moment in gang.state().items()
+        if name.startswith("first ")
+    }
+
+
+def off(found: Tensor, true: Tensor) -> float:
+    """1 - cosine."""
+    return 1.0 - _cosine(found, true)
+
+
+def most_off(rounding: float) -> float:
+    """What is allowed where a plain gang of the same precision is off by `rounding`."""
+    return max(ALWAYS_FINE, min(MOST_TIMES_PLAIN * rounding, NEVER_FINE))
 
 
 def _cosine(a: Tensor, b: Tensor) -> float:

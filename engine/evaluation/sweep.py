@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     lexicon = Lexicon(Judge.load(given.judge, device))
     given.out.mkdir(parents=True, exist_ok=True)
     specs = choose("dev", given.prompts, _SEED)
-    trials = Trials(guidance, lexicon, specs, num_slots=len(specs), seed=_SEED)
+    trials = Trials(guidance, lexicon, specs, seed=_SEED)
     bench = Bench(trials, given.out)
     for best in walk(base, given.vary, bench.run, greedy=given.greedy):
         (given.out / "best.json").write_text(json.dumps(best.to_dict(), indent=1) + "\n")

@@ -15,6 +15,7 @@ from torch import Tensor
 from engine import replay
 from engine.evaluation.judging import verdicts
 from engine.evaluation.lexicon import Lexicon, spec_places
+from engine.evaluation.manner import Manner
 from engine.evaluation.stage import show_scenes
 from engine.evaluation.verdict import Verdict, figures
 from engine.gang import Gang, SceneRequest
@@ -26,7 +27,7 @@ from engine.scene import Scene
 from engine.showcase import optimise
 
 _WARM_UP = replay.WARM_UP + 1
-"""Steps until they are replayed."""
+"""Steps; the last is recorded, where steps are."""
 _TIMED = 10
 
 
@@ -42,6 +43,8 @@ class Outcome:
     """Most memory of the GPU in use, the models included; None on a CPU."""
     scenes: list[Scene | None]
     """None for one that diverged or ended empty."""
+    losses: list[dict[str, float]]
+    """Each scene's, of its last step."""
     colour: Float[Tensor, "N V 3 h w"]
     verdicts: list[Verdict]
     caption_score: float
@@ -82,11 +85,12 @@ class Trials:
         lexicon: Lexicon,
         specs: Sequence[Spec],
         *,
-        num_slots: int,
         seed: int,
+        manner: Manner | None = None,
     ) -> None:
+        """`guidance` is loaded in the same manner; by default all scenes are in one plain gang."""
         self.guidance, self.specs = guidance, specs
-        self._lexicon, self._num_slots = lexicon, num_slots
+        self._lexicon, self._manner = lexicon, manner or Manner()
         self._requests = [
             SceneRequest(key=f"{k:04d}", prompt=caption(spec), seed=seed + k)
             for k, spec in enumerate(specs)
@@ -97,8 +101,9 @@ class Trials:
         is_gpu = self.guidance.device.type == "cuda"
         if is_gpu:
             torch.cuda.reset_peak_memory_stats(self.guidance.device)
-        gang = Gang(recipe, self.guidance, num_slots=self._num_slots)
-        finished = sorted(optimise(gang, self._requests), key=lambda scene: scene.key)
+        with self._manner.surroundings():
+            finished = optimise(self._gang(recipe), self._requests)
+        finished.sort(key=lambda scene: scene.key)
         peak = torch.cuda.max_memory_allocated(self.guidance.device) if is_gpu else None
         scenes = [scene.scene if scene.status == "ok" else None for scene in finished]
         staged = show_scenes(scenes)
@@ -109,6 +114,7 @@ class Trials:
             seconds=sum(scene.seconds for scene in finished),
             peak_bytes=peak,
             scenes=scenes,
+            losses=[scene.losses for scene in finished],
             colour=staged.colour,
             verdicts=verdicts(staged, self.specs, self._lexicon),
             caption_score=float(self._lexicon.scores(staged.colour)[range(len(own)), own].mean()),
@@ -116,15 +122,20 @@ class Trials:
 
     def seconds_a_step(self, recipe: Recipe) -> float:
         """Time of one step of the gang, all its slots busy as far as there are scenes."""
-        gang = Gang(recipe, self.guidance, num_slots=self._num_slots)
-        for request in self._requests[: gang.num_slots]:
-            gang.add(request)
-        for _ in range(_WARM_UP):
-            gang.step()
-        start = self._now()
-        for _ in range(_TIMED):
-            gang.step()
-        return (self._now() - start) / _TIMED
+        with self._manner.surroundings():
+            gang = self._gang(recipe)
+            for request in self._requests[: gang.num_slots]:
+                gang.add(request)
+            for _ in range(_WARM_UP):
+                gang.step()
+            start = self._now()
+            for _ in range(_TIMED):
+                gang.step()
+            return (self._now() - start) / _TIMED
+
+    def _gang(self, recipe: Recipe) -> Gang:
+        number, capture = self._manner.slots or len(self.specs), self._manner.captured
+        return Gang(recipe, self.guidance, num_slots=number, capture=capture)
 
     def _now(self) -> float:
         """The time when the device has done all that was asked of it."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from engine.evaluation.benchmark import distance
 from engine.evaluation.chamfer import Chamfer
+from engine.evaluation.manner import Manner
 from engine.evaluation.trials import Outcome
 from engine.primitives.grammar import Spec
 from engine.recipe import Recipe
@@ -17,6 +18,8 @@ class Variation:
 
     name: str
     recipe: Recipe
+    manner: Manner | None = None
+    """Where it is what is varied; None: as whoever runs it says."""
 
 
 def chamfers(outcome: Outcome, specs: Sequence[Spec], ruler: Chamfer) -> list[float]:

@@ -5,6 +5,7 @@ ablation        what does each part of DreamFusion add?
 evaluations     what do evaluations of the diffusion model buy, and how few are enough?
 peers           how do threestudio's settings do in the embedded world?
 fronts          do objects that have a front have one, and no second?
+precision       does what is rounded, or who is beside a scene, cost quality?
 
-The last four hold variations of a recipe side by side, in the frame of `study`.
+The last five hold variations side by side, in the frame of `study`.
 """

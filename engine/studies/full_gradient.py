@@ -27,6 +27,7 @@ from engine.configs.common import Span
 from engine.configs.distillation import DistillationConfig
 from engine.evaluation.judge import Judge
 from engine.evaluation.lexicon import Lexicon
+from engine.evaluation.manner import Manner
 from engine.evaluation.stage import AZIMUTHS_DEG, ELEVATION_DEG
 from engine.evaluation.trials import Outcome, Trials
 from engine.guidance import files
@@ -162,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     specs = choose(given.split, given.prompts, given.seed)
     slots = given.slots or len(specs)
     lexicon = Lexicon(Judge.load(given.judge, device))
-    trials = Trials(guidance, lexicon, specs, num_slots=slots, seed=given.seed)
+    trials = Trials(guidance, lexicon, specs, seed=given.seed, manner=Manner(slots=slots))
     findings = study(trials, base, given.steps)
     facts: dict[str, Any] = {
         **{name: value for name, value in vars(given).items() if name != "out"},

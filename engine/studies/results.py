@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from engine.evaluation.manner import Manner
 from engine.evaluation.sweep import score_of
 from engine.evaluation.trials import Outcome
 from engine.evaluation.variations import Variation
@@ -57,11 +58,14 @@ class Key:
 
     def of(self, variation: Variation) -> Row:
         """The key of a variation, as its line has it."""
-        return {
+        found = {
             "variation": variation.name,
             "recipe_digest": variation.recipe.digest(),
             **asdict(self),
         }
+        if variation.manner is not None:
+            found["manner"] = asdict(variation.manner)
+        return found
 
     def stem(self, variation: Variation) -> str:
         """A file's name without its ending, for what is too large for a line."""
@@ -81,8 +85,11 @@ class Result:
     ok: int
     caption_score: float
     scenes: list[Row]
-    """Each scene's verdict, its `chamfer` (None: no mesh) and what else the study asked of it."""
+    """Each scene's verdict, its `chamfer` (None: no mesh), the `losses` of its last step (None: no
+    number) and what else the study asked of it."""
     device: str
+    manner: Row | None = None
+    """How it was run; None in lines of before it was kept."""
 
     @property
     def figures(self) -> Figures:
@@ -116,9 +123,10 @@ class Result:
             "ok": self.ok,
             "caption_score": round(self.caption_score, 4),
             "score": round(self.score, 4),
-            "chamfer": self.chamfer if math.isfinite(self.chamfer) else None,
+            "chamfer": _number(self.chamfer),
             "figures": asdict(self.figures),
             "device": self.device,
+            "manner": self.manner,
             "recipe": self.recipe.to_dict(),
             "scenes": self.scenes,
         }
@@ -130,13 +138,26 @@ def row_of(
     chamfers: Sequence[float],
     examined: Sequence[Row],
     device: str,
+    manner: Manner,
 ) -> Row:
     """The line of an outcome; `examined` is what the study asked of each scene besides."""
+    asked = zip(outcome.verdicts, chamfers, outcome.losses, examined, strict=True)
     scenes = [
-        {**verdict.as_row(), "chamfer": far if math.isfinite(far) else None, **more}
-        for verdict, far, more in zip(outcome.verdicts, chamfers, examined, strict=True)
+        {
+            **verdict.as_row(),
+            "chamfer": _number(far),
+            "losses": {name: _number(value) for name, value in losses.items()},
+            **more,
+        }
+        for verdict, far, losses, more in asked
     ]
-    return {"key": key, **outcome.as_row(), "scenes": scenes, "device": device}
+    facts = {"scenes": scenes, "device": device, "manner": asdict(manner)}
+    return {"key": key, **outcome.as_row(), **facts}
+
+
+def _number(value: float) -> float | None:
+    """None for what JSON has no word for."""
+    return value if math.isfinite(value) else None
 
 
 def append(path: Path, row: Row) -> None:
@@ -186,4 +207,5 @@ def _joined(variation: Variation, rows: Sequence[Mapping[str, Any]]) -> Result:
         caption_score=sum(row["caption_score"] * len(row["scenes"]) for row in rows) / len(scenes),
         scenes=scenes,
         device=rows[0]["device"],
+        manner=rows[0].get("manner"),
     )

@@ -1,4 +1,4 @@
-"""Variations of a recipe on the same scenes, and what they leave: the frame of most studies.
+"""Variations of a recipe, or of how it is run, on the same scenes: the frame of most studies.
 
     python -m engine.studies.NAME --out DIR [--only "a pattern"] [--part 1/2] ...
 
@@ -27,6 +27,7 @@ from engine import recipes
 from engine.evaluation.chamfer import Chamfer
 from engine.evaluation.judge import Judge
 from engine.evaluation.lexicon import Lexicon
+from engine.evaluation.manner import Manner
 from engine.evaluation.trials import Trials
 from engine.evaluation.variations import Variation, chamfers
 from engine.guidance import files
@@ -69,12 +70,18 @@ def parser(name: str, *, split: Split, judge: str, prompts: int) -> argparse.Arg
     found.add_argument("--only", action="append", help="a variation, or a pattern with * and ?")
     found.add_argument("--part", default="1/1", help="k/n: the kth of n shares of the scenes")
     found.add_argument("--compile", action="store_true", help="compile the U-Net")
+    found.add_argument("--launched", action="store_true", help="do not record CUDA graphs")
     return found
 
 
 def base_of(given: argparse.Namespace) -> Recipe:
     """The recipe that is varied. Raises ValueError for one that is not known."""
     return recipes.find(given.recipe)
+
+
+def manner_of(given: argparse.Namespace) -> Manner:
+    """How recipes are run, where that is not what is varied."""
+    return Manner(slots=given.slots, compiled=given.compile, captured=not given.launched)
 
 
 def chosen(offered: Sequence[Variation], patterns: Sequence[str] | None) -> list[Variation]:
@@ -129,7 +136,7 @@ def run(
 
 
 class _Bench:
-    """The models, loaded once, and this process's scenes."""
+    """The models, each loaded once, and this process's scenes."""
 
     def __init__(
         self,
@@ -140,7 +147,7 @@ class _Bench:
         examine: Examine,
     ) -> None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._device = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+        self._device, self._path = device, path
         self._key, self._out, self._examine = key, given.out, examine
         first, end = key.part.span(len(specs))
         self._specs = specs[first:end]
@@ -148,25 +155,30 @@ class _Bench:
             raise ValueError(f"--part: expected a share of {len(specs)} scenes, {given.part} is 0")
         self._lexicon = Lexicon(Judge.load(given.judge, device))
         self._ruler = Chamfer(device)
-        self._trials = Trials(
-            PixelGuidance.load(path, device=device, compiled=given.compile),
-            self._lexicon,
-            self._specs,
-            num_slots=given.slots or len(self._specs),
-            # A scene's seed is its number's, whoever makes it.
-            seed=given.seed + first,
-        )
+        self._usual = manner_of(given)
+        # A scene's seed is its number's, whoever makes it.
+        self._seed = given.seed + first
+        self._models: dict[tuple[bool, bool], PixelGuidance] = {}
 
     def run(self, variation: Variation) -> None:
         """Makes every scene, asks what there is to ask, and keeps the answers."""
-        outcome = self._trials.run(variation.name, variation.recipe)
+        manner = variation.manner or self._usual
+        outcome = self._trials(manner).run(variation.name, variation.recipe)
         far = chamfers(outcome, self._specs, self._ruler)
         more = self._examine(outcome.colour, self._specs, self._lexicon)
         shown = self._out / "pictures" / f"{self._key.stem(variation)}.png"
         strips.write(shown, outcome.colour[:NUM_SHOWN])
-        row = results.row_of(self._key.of(variation), outcome, far, more, self._device)
+        name = torch.cuda.get_device_name() if self._device.type == "cuda" else "cpu"
+        row = results.row_of(self._key.of(variation), outcome, far, more, name, manner)
         results.append(self._out / "results.jsonl", row)
         print(f"{variation.name}: {outcome.seconds:.1f} s, {outcome.num_ok} ok", flush=True)
+
+    def _trials(self, manner: Manner) -> Trials:
+        kind = (manner.is_exact, manner.compiled)
+        if kind not in self._models:
+            self._models[kind] = manner.load(self._path, self._device)
+        model = self._models[kind]
+        return Trials(model, self._lexicon, self._specs, seed=self._seed, manner=manner)
 
 
 def _write(

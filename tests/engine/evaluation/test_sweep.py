@@ -129,7 +129,7 @@ def test_every_variation_meets_the_same_scenes_and_seeds(lexicon: Lexicon, tmp_p
     guidance = PixelGuidance.load(
         write_tiny_pipeline(tmp_path / "model"), device="cpu", dtype=torch.float32
     )
-    trials = Trials(guidance, lexicon, choose("dev", 2, seed=1), num_slots=2, seed=5)
+    trials = Trials(guidance, lexicon, choose("dev", 2, seed=1), seed=5)
     bench = Bench(trials, tmp_path)
     variation = Variation(name="as it is", recipe=recipes.get("smoke"))
     first, again = (bench.run(variation) for _ in range(2))

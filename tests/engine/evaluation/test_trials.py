@@ -1,5 +1,7 @@
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,8 @@ from engine.configs.distillation import DistillationConfig
 from engine.configs.losses import LossConfig
 from engine.evaluation import trials
 from engine.evaluation.lexicon import Lexicon
+from engine.evaluation.manner import Manner
+from engine.evaluation.stage import Staged
 from engine.gang import Gang
 from engine.primitives.captions import caption
 from engine.primitives.grammar import Spec
@@ -47,7 +51,7 @@ def _quick_stage() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def outcome(lexicon: Lexicon) -> trials.Outcome:
-    trial = trials.Trials(SickGuidance(), lexicon, SPECS, num_slots=2, seed=7)
+    trial = trials.Trials(SickGuidance(), lexicon, SPECS, seed=7, manner=Manner(slots=2))
     return trial.run("a try", RECIPE)
 
 
@@ -55,6 +59,9 @@ def test_scenes_come_back_in_their_order_and_failures_are_counted(outcome: trial
     assert [verdict.spec for verdict in outcome.verdicts] == list(SPECS)
     assert [verdict.taken_for is None for verdict in outcome.verdicts] == [False, False, True]
     assert outcome.num_ok == 2
+    for losses, is_there in zip(outcome.losses, (True, True, False), strict=True):
+        assert set(losses) == {"sds", "opacity", "mean_opacity"}
+        assert math.isfinite(losses["sds"]) == is_there
     assert outcome.colour.shape == (3, 8, 3, 64, 64)
     assert [bool((pictures == 0.5).all()) for pictures in outcome.colour] == [False, False, True]
 
@@ -87,8 +94,31 @@ def test_the_row_of_the_report(outcome: trials.Outcome) -> None:
 
 
 def test_scenes_do_not_depend_on_the_slots(lexicon: Lexicon, outcome: trials.Outcome) -> None:
-    trial = trials.Trials(SickGuidance(), lexicon, SPECS, num_slots=3, seed=7)
+    trial = trials.Trials(SickGuidance(), lexicon, SPECS, seed=7)
     torch.testing.assert_close(trial.run("", RECIPE).colour, outcome.colour, rtol=0, atol=1e-4)
+
+
+def test_a_manner_surrounds_the_making_of_scenes_and_not_their_judging(
+    lexicon: Lexicon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed, captures = {}, []
+    kind = Gang
+
+    def gang(*args: Any, capture: bool, **kwargs: Any) -> Gang:
+        captures.append(capture)
+        allowed["making"] = torch.backends.cudnn.allow_tf32
+        return kind(*args, capture=capture, **kwargs)
+
+    def show(scenes: Sequence[Any]) -> Staged:
+        allowed["judging"] = torch.backends.cudnn.allow_tf32
+        return show_centres(scenes)
+
+    monkeypatch.setattr(trials, "Gang", gang)
+    monkeypatch.setattr(trials, "show_scenes", show)
+    manner = Manner(is_exact=True, captured=True)
+    trials.Trials(DiscGuidance(), lexicon, SPECS, seed=7, manner=manner).run("", RECIPE)
+    assert allowed == {"making": False, "judging": True}
+    assert captures == [True]
 
 
 def test_a_step_is_timed_after_a_warm_up(lexicon: Lexicon, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,9 +126,9 @@ def test_a_step_is_timed_after_a_warm_up(lexicon: Lexicon, monkeypatch: pytest.M
 
     def step(gang: Gang) -> None:
         busy.append(gang.num_slots - gang.num_free)
-        now[0] += 100.0 if len(busy) <= 3 else 2.0
+        now[0] += 100.0 if len(busy) <= 4 else 2.0
 
-    trial = trials.Trials(DiscGuidance(), lexicon, SPECS, num_slots=2, seed=7)
+    trial = trials.Trials(DiscGuidance(), lexicon, SPECS, seed=7, manner=Manner(slots=2))
     monkeypatch.setattr(Gang, "step", step)
     monkeypatch.setattr(trials.time, "perf_counter", lambda: now[0])
     assert trial.seconds_a_step(RECIPE) == 2.0

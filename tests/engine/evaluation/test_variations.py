@@ -37,6 +37,7 @@ def test_each_scene_is_held_against_its_own_shape(monkeypatch: pytest.MonkeyPatc
         seconds=1.0,
         peak_bytes=None,
         scenes=scenes,
+        losses=[],
         colour=torch.zeros(3, 8, 3, 64, 64),
         verdicts=[],
         caption_score=0.0,

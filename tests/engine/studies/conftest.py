@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine import kernels
 from engine.evaluation import trials
 from engine.evaluation.judge import Judge
 from engine.evaluation.trials import Outcome
@@ -21,7 +22,13 @@ def studies(tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     honest = trials.optimise
 
     def optimise(gang: Gang, requests: list[SceneRequest]) -> list:
-        bench.gangs.append(Made(gang.recipe.iterations, len(requests)))
+        made = Made(
+            iterations=gang.recipe.iterations,
+            num_scenes=len(requests),
+            num_slots=gang.num_slots,
+            is_exact=kernels._IS_HELD_OFF.get(),
+        )
+        bench.gangs.append(made)
         return honest(gang, requests)
 
     def chamfers(outcome: Outcome, *_: object) -> list[float]:

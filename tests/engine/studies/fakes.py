@@ -48,6 +48,9 @@ class Made:
 
     iterations: int
     num_scenes: int
+    num_slots: int
+    is_exact: bool
+    """Whether kernels were held off."""
 
 
 class Bench:

@@ -49,6 +49,7 @@ class PretendedTrials(Trials):
             seconds=1.0,
             peak_bytes=None,
             scenes=[],
+            losses=[],
             colour=torch.rand(1, 8, 3, 64, 64),
             verdicts=[],
             caption_score=self.score(recipe),
@@ -135,7 +136,7 @@ def test_the_command_writes_results_a_table_and_pictures(
     assert len(results["outcomes"]) == 8
     assert len(results["gradients"]) == 1
     assert results["shown"][0] == "score"
-    assert sum(outcome["steps"] for outcome in results["outcomes"]) + 2 * 4 == len(steps)
+    assert sum(outcome["steps"] for outcome in results["outcomes"]) + 2 * 5 == len(steps)
     table = (tmp_path / "table.md").read_text()
     for outcome in results["outcomes"]:
         assert f"| {outcome['name']} | {outcome['steps']} |" in table

@@ -24,6 +24,7 @@ OUTCOME = Outcome(
     seconds=4.0,
     peak_bytes=3 * 2**30,
     scenes=[Scene(FIELD, fields.build(FIELD).initial(torch.tensor([0]))), None],
+    losses=[{}, {}],
     colour=torch.zeros(2, 8, 3, 64, 64),
     verdicts=[
         Verdict(

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from engine import recipes
+from engine.evaluation.manner import Manner
 from engine.evaluation.trials import Outcome
 from engine.evaluation.variations import Variation
 from engine.evaluation.verdict import Verdict
@@ -18,6 +19,7 @@ from engine.studies.results import Key, Part
 
 VARIATION = Variation(name="a try", recipe=replace(recipes.get("smoke"), iterations=50, views=3))
 KEY = Key(guidance_digest="g", judge="j2", split="test", prompts=5, seed=7)
+MANNER = Manner(slots=3, captured=True)
 CAR = Spec("car", ("red", "blue"))
 
 
@@ -39,6 +41,7 @@ def outcome(*rights: bool, seconds: float, score: float, peak: int | None) -> Ou
         seconds=seconds,
         peak_bytes=peak,
         scenes=[None] * len(rights),
+        losses=[{"sds": peak or math.nan} for _ in rights],
         colour=torch.zeros(len(rights), 8, 3, 64, 64),
         verdicts=[verdict(right=right) for right in rights],
         caption_score=score,
@@ -61,7 +64,7 @@ def test_lines_are_found_by_all_that_they_were_made_by(tmp_path: Path) -> None:
     path = tmp_path / "new" / "results.jsonl"
     assert results.read(path) == []
     made = outcome(True, seconds=1.0, score=1.0, peak=None)
-    row = results.row_of(KEY.of(VARIATION), made, [0.1], [{}], "cpu")
+    row = results.row_of(KEY.of(VARIATION), made, [0.1], [{}], "cpu", Manner())
     results.append(path, row)
     with path.open("a") as file:
         file.write('{"key": {"varia')
@@ -72,9 +75,11 @@ def test_lines_are_found_by_all_that_they_were_made_by(tmp_path: Path) -> None:
         replace(KEY, seed=8).of(VARIATION),
         replace(KEY, part=Part(count=2)).of(VARIATION),
         KEY.of(replace(VARIATION, name="another")),
+        KEY.of(replace(VARIATION, manner=Manner())),
+        KEY.of(replace(VARIATION, manner=MANNER)),
         KEY.of(replace(VARIATION, recipe=replace(VARIATION.recipe, views=2))),
     ]
-    assert [results.find(rows, other) for other in others] == [None] * 5
+    assert [results.find(rows, other) for other in others] == [None] * 7
     stems = {KEY.stem(VARIATION), replace(KEY, seed=8).stem(VARIATION)}
     assert len(stems) == 2
 
@@ -83,11 +88,11 @@ def test_parts_are_joined_scene_by_scene() -> None:
     halves = [replace(KEY, part=Part(number=k, count=2)) for k in (1, 2)]
     made = [
         outcome(True, False, seconds=4.0, score=1.0, peak=5),
-        outcome(True, True, True, seconds=6.0, score=3.0, peak=9),
+        outcome(True, True, True, seconds=6.0, score=3.0, peak=None),
     ]
     far = [[0.1, math.inf], [0.2, 0.3, 0.4]]
     rows = [
-        results.row_of(key.of(VARIATION), one, some, [{"more": 1}] * len(some), "a GPU")
+        results.row_of(key.of(VARIATION), one, some, [{"more": 1}] * len(some), "a GPU", MANNER)
         for key, one, some in zip(halves, made, far, strict=True)
     ]
     rows = json.loads(json.dumps(rows))
@@ -96,10 +101,11 @@ def test_parts_are_joined_scene_by_scene() -> None:
     assert (len(first.scenes), first.chamfer) == (2, math.inf)
     whole = results.collect(rows[::-1], halves[0], VARIATION)
     assert whole is not None
-    assert (whole.seconds, whole.peak_bytes, whole.ok) == (10.0, 9, 0)
+    assert (whole.seconds, whole.peak_bytes, whole.ok) == (10.0, 5, 0)
     assert whole.caption_score == pytest.approx((2 * 1.0 + 3 * 3.0) / 5)
     assert [scene["chamfer"] for scene in whole.scenes] == [0.1, None, 0.2, 0.3, 0.4]
     assert whole.scenes[4]["more"] == 1
+    assert [scene["losses"] for scene in whole.scenes] == [{"sds": 5}] * 2 + [{"sds": None}] * 3
     assert whole.chamfer == 0.3
     assert whole.figures.colour_retrieval == pytest.approx(4 / 5)
     assert whole.figures.colour == pytest.approx(9 / 10)
@@ -108,4 +114,9 @@ def test_parts_are_joined_scene_by_scene() -> None:
     assert whole.score == pytest.approx((0.8 + 1.0 + 0.8 + 0.9 + 0.0) / 5)
     row = json.loads(json.dumps(whole.as_row()))
     assert (row["evaluations"], row["chamfer"], row["device"]) == (150, 0.3, "a GPU")
+    assert Manner(**row["manner"]) == MANNER
+    del rows[0]["manner"], rows[1]["manner"]
+    old = results.collect(rows, halves[0], VARIATION)
+    assert old is not None
+    assert old.manner is None
     assert results.collect([], KEY, VARIATION) is None
