@@ -8,6 +8,7 @@ derivatives of README.md.
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportOptionalMemberAccess=false
 # pyright: reportAttributeAccessIssue=false, reportIncompatibleMethodOverride=false
 
+import math
 from collections.abc import Sequence
 from typing import Any, no_type_check
 
@@ -20,6 +21,12 @@ from torch.autograd.function import once_differentiable
 
 _POINTS = 128
 """Points of a program."""
+
+_RUN = 16
+"""Points in a row of whose gradient a thread adds up what goes to one cell."""
+
+_RUNS = 16
+"""Of a program: four warps, whose threads have a corner of a cell each."""
 
 Grids = Sequence[Tensor]
 
@@ -98,12 +105,15 @@ def _slope(grids: Grids, x: Tensor, g: Tensor, v: Tensor | None) -> Tensor:
 
 def _spread(grids: Grids, x: Tensor, g: Tensor, v: Tensor | None) -> list[Tensor]:
     sums = [torch.zeros_like(_even(grid), dtype=torch.float32) for grid in grids]
-    _launch(dense_spread_kernel, sums, x, v, g.contiguous())
+    _launch(dense_spread_kernel, sums, x, v, g.contiguous(), BP=_RUNS, RUN=_RUN)
     return [s.to(grid.dtype) for s, grid in zip(sums, grids, strict=True)]
 
 
-def _launch(kernel: Any, grids: Grids, x: Tensor, v: Tensor | None, *others: Tensor) -> None:
+def _launch(
+    kernel: Any, grids: Grids, x: Tensor, v: Tensor | None, *others: Tensor, **sizes: int
+) -> None:
     """One program for some points of a scene, all lattices one after the other."""
+    sizes = sizes or {"BP": _POINTS}
     num_scenes, num_points, _ = x.shape
     if num_scenes == 0 or num_points == 0:
         return
@@ -112,7 +122,7 @@ def _launch(kernel: Any, grids: Grids, x: Tensor, v: Tensor | None, *others: Ten
         assert _is_even(grid)
         # Places in a scene's lattice are 32 bits wide.
         assert grid[0].numel() * grid.stride(4) < 2**31
-    kernel[(triton.cdiv(num_points, _POINTS), num_scenes)](
+    kernel[(triton.cdiv(num_points, math.prod(sizes.values())), num_scenes)](
         tuple(grids),
         x.contiguous(),
         None if v is None else v.contiguous(),
@@ -124,7 +134,7 @@ def _launch(kernel: Any, grids: Grids, x: Tensor, v: Tensor | None, *others: Ten
         POINT_STEPS=tuple(grid.stride(4) for grid in grids),
         C=grids[0].shape[1],
         BC=triton.next_power_of_2(grids[0].shape[1]),
-        BP=_POINTS,
+        **sizes,
     )
 
 
@@ -267,6 +277,33 @@ def dense_slope_kernel(
 
 @triton.jit
 @no_type_check
+def _corner(b_at, SIDE: tl.constexpr, o_k):
+    """Row of a cell's corner; its hats along the axes, and their slopes. [8, BP] each"""
+    b_cx, b_hxs, b_dxs = _place(b_at[0], SIDE)
+    b_cy, b_hys, b_dys = _place(b_at[1], SIDE)
+    b_cz, b_hzs, b_dzs = _place(b_at[2], SIDE)
+    o_x, o_y, o_z = o_k % 2, o_k // 2 % 2, o_k // 4
+    b_hx, b_dx = tl.where(o_x == 0, b_hxs[0], b_hxs[1]), tl.where(o_x == 0, b_dxs[0], b_dxs[1])
+    b_hy, b_dy = tl.where(o_y == 0, b_hys[0], b_hys[1]), tl.where(o_y == 0, b_dys[0], b_dys[1])
+    b_hz, b_dz = tl.where(o_z == 0, b_hzs[0], b_hzs[1]), tl.where(o_z == 0, b_dzs[0], b_dzs[1])
+    b_row = ((b_cz + o_z) * SIDE + b_cy + o_y) * SIDE + b_cx + o_x
+    return b_row, (b_hx, b_hy, b_hz), (b_dx, b_dy, b_dz)
+
+
+@triton.jit
+@no_type_check
+def _add(p_grid, b_row, b_sum, m, POINT_STEP: tl.constexpr):
+    """Sums [8, BP, BC] to rows [8, BP].
+
+    What is zero, as behind a wall or beside the scene, is not sent; NaN is.
+    """
+    m_any = tl.sum((b_sum != 0.0).to(tl.int32), 2) > 0
+    p_row = p_grid + (b_row * POINT_STEP)[:, :, None]
+    tl.atomic_add(p_row, b_sum, mask=m_any[:, :, None] & m, sem="relaxed")
+
+
+@triton.jit
+@no_type_check
 def dense_spread_kernel(
     p_grids,
     p_x,
@@ -280,34 +317,38 @@ def dense_spread_kernel(
     C: tl.constexpr,
     BC: tl.constexpr,
     BP: tl.constexpr,
+    RUN: tl.constexpr,
 ):
-    """grid_kc += W_k g_c."""
+    """grid_kc += W_k g_c; of RUN points in a row, those in one cell are summed before.
+
+    A thread has a corner of the cell. Corners are the fastest axis of a tile: neighbours along x
+    lie in neighbouring threads as they do in memory.
+    """
     scene = tl.program_id(1).to(tl.int64)
-    o_i = tl.program_id(0) * BP + tl.arange(0, BP)
-    m_p = o_i < num_points
-    o_p = scene * num_points + o_i
-    o_c = tl.arange(0, BC)
-    m = m_p[:, None] & (o_c < C)[None, :]
-    b_x, b_y, b_z = _load_vector(p_x, o_p, m_p)
-    if p_v is not None:
-        b_vx, b_vy, b_vz = _load_vector(p_v, o_p, m_p)
-    b_g = tl.load(p_g + o_p[:, None] * C + o_c[None, :], mask=m, other=0.0).to(tl.float32)
-    # What lies behind a wall or beside the scene has no gradient at all; NaN is one.
-    m = m & (tl.sum((b_g != 0.0).to(tl.int32), 1) > 0)[:, None]
+    o_k = tl.arange(0, 8)[:, None]
+    o_first = (tl.program_id(0) * BP + tl.arange(0, BP))[None, :] * RUN + 0 * o_k
+    o_c = tl.arange(0, BC)[None, None, :]
+    m_c = o_c < C
     for k in tl.static_range(len(p_grids)):
-        b_cx, b_hxs, b_dxs = _place(b_x, SIDES[k])
-        b_cy, b_hys, b_dys = _place(b_y, SIDES[k])
-        b_cz, b_hzs, b_dzs = _place(b_z, SIDES[k])
-        p_grid = p_grids[k] + scene * SCENE_STEPS[k] + o_c[None, :] * CHANNEL_STEPS[k]
-        for corner in tl.static_range(8):
-            b_hx, b_dx = b_hxs[corner % 2], b_dxs[corner % 2]
-            b_hy, b_dy = b_hys[corner // 2 % 2], b_dys[corner // 2 % 2]
-            b_hz, b_dz = b_hzs[corner // 4], b_dzs[corner // 4]
-            o_row = (b_cz + corner // 4) * SIDES[k] + b_cy + corner // 2 % 2
-            o_row = o_row * SIDES[k] + b_cx + corner % 2
+        p_grid = p_grids[k] + scene * SCENE_STEPS[k] + o_c * CHANNEL_STEPS[k]
+        b_sum = tl.zeros((8, BP, BC), tl.float32)
+        b_row = tl.zeros((8, BP), tl.int32)
+        for step in range(RUN):
+            m_p = o_first + step < num_points
+            o_p = scene * num_points + o_first + step
+            o_g = o_p[:, :, None] * C + o_c
+            b_g = tl.load(p_g + o_g, mask=m_p[:, :, None] & m_c, other=0.0).to(tl.float32)
+            b_next, b_h, b_d = _corner(_load_vector(p_x, o_p, m_p), SIDES[k], o_k)
             if p_v is None:
-                b_w = b_hx * b_hy * b_hz
+                b_w = b_h[0] * b_h[1] * b_h[2]
             else:
-                b_w = (b_vx * b_dx * b_hy + b_vy * b_hx * b_dy) * b_hz + b_vz * b_hx * b_hy * b_dz
-            p_row = p_grid + o_row[:, None] * POINT_STEPS[k]
-            tl.atomic_add(p_row, b_w[:, None] * b_g, mask=m, sem="relaxed")
+                # Where there is no gradient, v may be anything.
+                m_g = tl.sum((b_g != 0.0).to(tl.int32), 2) > 0
+                b_v = _load_vector(p_v, o_p, m_p & m_g)
+                b_w = (b_v[0] * b_d[0] * b_h[1] + b_v[1] * b_h[0] * b_d[1]) * b_h[2]
+                b_w += b_v[2] * b_h[0] * b_h[1] * b_d[2]
+            m_left = (b_next != b_row)[:, :, None]
+            _add(p_grid, b_row, b_sum, m_left & m_c, POINT_STEPS[k])
+            b_sum = tl.where(m_left, 0.0, b_sum) + b_w[:, :, None] * b_g
+            b_row = b_next
+        _add(p_grid, b_row, b_sum, m_c, POINT_STEPS[k])

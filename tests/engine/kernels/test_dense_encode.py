@@ -187,6 +187,38 @@ def test_points_without_a_gradient_are_passed_over_but_a_nan_is_not(device: torc
     assert float(slope[0, 1, 1:3, 2:, :2].nansum()) == pytest.approx(2.0)
 
 
+def test_of_points_without_a_gradient_the_direction_plays_no_part(device: torch.device) -> None:
+    inputs = draw((4,), 1, 3, 2, device)
+    x, grid = (inputs[name].requires_grad_() for name in ("x", "grid4"))
+    g = torch.tensor([[[0.0, 0.0], [1.0, 2.0], [0.0, 0.0]]], device=device)
+    v = torch.randn(1, 3, 3, device=device)
+    results = []
+    for nothing in (0.0, torch.nan):
+        (slope,) = torch.autograd.grad(dense_encode([grid], x), x, g, create_graph=True)
+        v[:, ::2] = nothing
+        results.append({"gradient": torch.autograd.grad(slope, grid, v)[0]})
+    assert float(results[1]["gradient"].abs().max()) > 0
+    assert_close(results[1], results[0], 1e-6)
+
+
+def test_runs_of_points_in_a_cell_add_up(device: torch.device) -> None:
+    """Along rays, of more points than a program has, some of them without a gradient."""
+    num_rays, num_samples = 13, 48
+    start, end = 2 * torch.rand(2, 2, num_rays, 1, 3) - 1
+    x = torch.lerp(start, end, torch.linspace(0, 1, num_samples)[:, None]).flatten(1, 2)
+    cells = ((x + 1) / 2 * 3).floor()
+    assert (cells[:, 1:] == cells[:, :-1]).all(-1).float().mean() > 0.8
+    g = torch.randn(*x.shape[:2], 4) * (torch.rand(*x.shape[:2], 1) > 0.3)
+    grids = [torch.zeros(2, 4, n, n, n) for n in (4, 9)]
+    results = []
+    for f, dtype, where in ((dense_encode, torch.float32, device), (naive, torch.float64, "cpu")):
+        own = [grid.to(where, dtype).requires_grad_() for grid in grids]
+        values = f(own, x.to(where, dtype))
+        slopes = torch.autograd.grad(values, own, g.to(values))
+        results.append(dict(zip(("grid4", "grid9"), slopes, strict=True)))
+    assert_close(results[0], results[1], 2e-6)
+
+
 def test_a_lattice_that_lies_otherwise_is_copied_not_misread(device: torch.device) -> None:
     inputs = draw((3,), 2, 9, 2, device, torch.contiguous_format)
     inputs["grid3"] = inputs["grid3"].transpose(2, 4)

@@ -32,6 +32,7 @@ RAYS = {
     "BN": 64,
 }
 SIDES = [16, 64]
+RUNS = {"BP": 16, "RUN": 16}
 
 
 def lattices(*, is_last: bool, **changes: Any) -> dict[str, Any]:
@@ -70,7 +71,11 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "composite back": ("composite.fused:composite_bwd_kernel", RAYS),
     "gather": ("dense_encode.fused:dense_gather_kernel", lattices(is_last=True)),
     "gather apart": ("dense_encode.fused:dense_gather_kernel", lattices(is_last=False)),
-    "spread": ("dense_encode.fused:dense_spread_kernel", lattices(is_last=True)),
+    "spread": ("dense_encode.fused:dense_spread_kernel", lattices(is_last=True, **RUNS)),
+    "spread along": (
+        "dense_encode.fused:dense_spread_kernel",
+        lattices(is_last=True, p_v=F32, **RUNS),
+    ),
     "slope along": ("dense_encode.fused:dense_slope_kernel", lattices(is_last=True, p_v=F32)),
     "network": ("mlp.fused:mlp_fwd_kernel", network("bf16", p_u=None)),
     "network back": ("mlp.fused:mlp_bwd_kernel", network("bf16", p_u=None)),
@@ -93,16 +98,19 @@ def count(pattern: str, ptx: str) -> int:
 
 
 def test_a_corner_s_channels_are_read_and_added_at_once(ptx: dict[str, str]) -> None:
-    """Eight corners of two lattices for a thread's one point."""
+    """Eight corners of two lattices for a thread's one point; a thread adds to one corner, when
+    the cell changes and in the end, and no value changes its thread."""
     assert count(r"ld\.global\.v4\.b32", ptx["gather"]) == 16
     assert count(r"ld\.global\.b32", ptx["gather apart"]) >= 64
     assert count(r"ld\.global\.v4\.b32", ptx["slope along"]) == 17
-    assert count(r"atom\.global\.gpu\.relaxed\.add\.v4\.f32", ptx["spread"]) == 16
-    assert count(r"atom\.", ptx["spread"]) == 16
+    for variant in ("spread", "spread along"):
+        assert count(r"atom\.global\.gpu\.relaxed\.add\.v4\.f32", ptx[variant]) == 4
+        assert count(r"atom\.", ptx[variant]) == 4
+        assert count(r"\.shared\.|shfl|bar\.sync", ptx[variant]) == 0
 
 
 def test_only_the_lattices_gradient_needs_atomics(ptx: dict[str, str]) -> None:
-    for variant in VARIANTS.keys() - {"spread"}:
+    for variant in VARIANTS.keys() - {"spread", "spread along"}:
         assert count(r"atom\.|\bred\.", ptx[variant]) == 0, variant
 
 
