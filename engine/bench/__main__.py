@@ -1,8 +1,10 @@
 """Correctness, then speed, of kernels on this machine's GPU; or what a whole gang takes.
 
     python -m engine.bench hash_encode --out DIR
-    python -m engine.bench step --model if --out DIR    # time, part by part: `step.py`
-    python -m engine.bench refills --out DIR            # memory, scene after scene: `refills.py`
+    python -m engine.bench step --model if --out DIR          # time, part by part: `step.py`
+    python -m engine.bench assets --model if --out DIR        # whole assets: `assets.py`
+    python -m engine.bench refills --out DIR                  # memory over scenes: `refills.py`
+    python -m engine.bench picture DIR/step.jsonl --out step.svg
 
 First the op's gate; where it does not hold there is one line and exit code 1, and no speed. Then
 one row a case, on the screen and in DIR/<op>.jsonl. Without a GPU Triton's interpreter runs all of
@@ -10,10 +12,10 @@ it at a tiny size, to try the code: no speeds.
 """
 
 import argparse
-import importlib
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -24,21 +26,18 @@ from engine.bench.gate import GateError
 from engine.bench.rows import Row
 from engine.bench.timing import copy_rate, median_ms
 
-WHOLE_GANGS = ("step", "refills")
-"""Measurements that are no op's, each a module with a `main`."""
+COMMANDS = ("step", "assets", "refills", "picture")
+"""What is no op's, each a module with a `main`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 measured, 1 the gate did not hold, 2 a mistake of the user's."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words and words[0] in WHOLE_GANGS:
-        return importlib.import_module(f"engine.bench.{words[0]}").main(words[1:])
+    if words and words[0] in COMMANDS:
+        return import_module(f"engine.bench.{words[0]}").main(words[1:])
     parser = argparse.ArgumentParser(prog="python -m engine.bench")
-    parser.add_argument(
-        "op",
-        choices=sorted(ops.OPS),
-        help=f"or {' or '.join(WHOLE_GANGS)}, which have a --help of their own",
-    )
+    others = f"or {', '.join(COMMANDS)}, which have a --help of their own"
+    parser.add_argument("op", choices=sorted(ops.OPS), help=others)
     parser.add_argument("--out", type=Path, required=True, help="directory for the rows")
     parser.add_argument("--commit", help="what to call the tree; by default git is asked")
     chosen = parser.parse_args(words)

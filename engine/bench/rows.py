@@ -98,7 +98,50 @@ class RefillRow:
     """Memory by the number of refills before it: `engine.bench.refills.Reading`"""
 
 
-AnyRow = Row | StepRow | RefillRow
+@dataclass(frozen=True, kw_only=True)
+class AssetsRow:
+    """Whole assets made by gangs and exported beside them, on so many devices of one machine."""
+
+    op: str = "assets"
+    part: str
+    """The model."""
+    setting: str
+    """Recipe, slots, devices, and what was switched on."""
+    device: str
+    versions: Mapping[str, str]
+    commit: str
+    slots: int
+    devices: int = 1
+    scenes: int
+    """That the gate held: each ok, and with a mesh."""
+    found: float | None
+    """Share of them that J1 puts first in their pools of 64; None outside of the embedded world."""
+    extrapolated_from: str | None = None
+    """Setting and commit of the step whose time was used; None: whole assets were made."""
+    assets_per_hour: float | None = None
+    """Of all devices together; None, as all that follows, where nothing was timed."""
+    asset_seconds: float | None = None
+    """Wall time over assets."""
+    step_ms: float | None = None
+    """Wall time over steps of a gang, refills included."""
+    device_ms: float | None = None
+    """Median step on the clock of the device."""
+    export_seconds: float | None = None
+    """Median, beside the gang."""
+    export_alone_seconds: float | None = None
+    """Median, with the device to itself."""
+    export_busy: float | None = None
+    """Part of the time in which the exporting thread was at work; near 1 it is what bounds."""
+    exports_behind: int | None = None
+    """Scenes that waited for their export in the end, the last generation's not counted."""
+    one_device_per_hour: float | None = None
+    """Assets of the first device while the others rested, in the same run."""
+    times_one: float | None = None
+    peak_bytes: int | None = None
+    """Of a device."""
+
+
+AnyRow = Row | StepRow | RefillRow | AssetsRow
 
 
 def device_name(device: torch.device) -> str:

@@ -5,11 +5,14 @@ would tear a scene apart, so that its rate is next to nothing, and the scene sta
 begins as; the embedded model's scenes are optimised as ever.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from jaxtyping import Float
+from torch import Tensor
 
 from engine.bench import shapes
 from engine.bench.shapes import Parts
@@ -88,11 +91,23 @@ def late(recipe: Recipe, views: int | None, *, is_still: bool) -> Recipe:
 def _embedded(
     num_scenes: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Parts, list[torch.Tensor]]:
+    texts = embedded_texts(_PROMPTS, torch.device("cpu"))
+    return embedded_parts(device, dtype), [texts[k % len(texts)] for k in range(num_scenes)]
+
+
+def embedded_parts(device: torch.device, dtype: torch.dtype) -> Parts:
+    """The embedded model's networks on the device."""
     path = files.resolve(files.PRIMITIVES)
-    encoder = TextEncoder.load(path, device="cpu")
-    texts = [encoder.encode(texts_of(prompt, "")) for prompt in _PROMPTS]
     # diffusers' own stubs know too little of either.
     unet: Any = load_unet(path, device, dtype)
     scheduler: Any = DDPMScheduler.from_pretrained(path / "scheduler")
-    parts = Parts(unet=unet.to(device), scheduler=scheduler)
-    return parts, [texts[k % len(texts)] for k in range(num_scenes)]
+    return Parts(unet=unet.to(device), scheduler=scheduler)
+
+
+def embedded_texts(
+    prompts: Sequence[str], device: torch.device, *, is_viewed: bool = True
+) -> list[Float[Tensor, "texts T D"]]:
+    """What `Gang.add` wants of each prompt for the embedded model; see `prompts.texts_of`."""
+    path = files.resolve(files.PRIMITIVES)
+    encoder = TextEncoder.load(path, device=device, dtype=torch.float32)
+    return [encoder.encode(texts_of(prompt, "", is_viewed=is_viewed)) for prompt in prompts]
