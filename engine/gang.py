@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from engine import background, checkpoint, fields, occupancy
+from engine.aside import mark
 from engine.checkpoint import Checkpoint, SceneState
 from engine.fields import Parameters
 from engine.guidance.guidance import Guidance
@@ -69,6 +70,8 @@ class FinishedScene:
     """Time of the device, shared out among the slots that were busy."""
     losses: dict[str, float]
     """Values of the last step."""
+    ready: torch.cuda.Event | None = dataclasses.field(default=None, compare=False, repr=False)
+    """When the device has the scene; see `engine.aside`."""
 
 
 @dataclass(eq=False)
@@ -344,6 +347,7 @@ class Gang:
             iterations=int(num_steps),
             seconds=resident.seconds,
             losses=dict(zip(self._last_losses, values, strict=True)),
+            ready=mark(self._device),
         )
 
 

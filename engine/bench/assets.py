@@ -47,7 +47,6 @@ class AssetsBench:
     devices: int = 1
     compiled: bool = True
     capture: bool = True
-    own_stream: bool = False
     fewest: float = 0.75
     """Share of assets that J1 must find."""
 
@@ -69,7 +68,6 @@ class AssetsBench:
             generations=self.generations,
             compiled=self.compiled,
             capture=self.capture,
-            own_stream=self.own_stream,
             fewest=self.fewest,
         )
 
@@ -86,9 +84,6 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--commit", help="what to call the tree; by default git is asked")
     parser.add_argument("--eager", action="store_true", help="do not compile the networks")
     parser.add_argument("--launched", action="store_true", help="do not record CUDA graphs")
-    parser.add_argument(
-        "--own-stream", action="store_true", help="export on another stream than the gang's"
-    )
     parser.add_argument(
         "--fewest", type=float, default=0.75, help="share of assets that J1 must find"
     )
@@ -108,7 +103,6 @@ def main(arguments: Sequence[str]) -> int:
             devices=given.devices,
             compiled=is_cuda and not given.eager,
             capture=not given.launched,
-            own_stream=given.own_stream,
             fewest=given.fewest,
         )
         # Asked at once: a missing one is not told after minutes.
@@ -215,7 +209,6 @@ def _setting(bench: AssetsBench, number: int, device: torch.device) -> str:
         "compiled": bench.compiled,
         "captured": bench.capture,
         "kernels": kernels.is_fused_on(device),
-        "own-stream": bench.own_stream,
     }
     words = [name for name, is_on in switches.items() if is_on]
     many = [f"N={bench.devices}"] if bench.devices > 1 else []

@@ -12,12 +12,11 @@ import statistics
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
+from engine.aside import Aside
 from engine.bench.gate import GateError
 from engine.configs.export import ExportConfig
 from engine.export import export_asset
@@ -48,7 +47,7 @@ class Window:
     seconds: float
     num_steps: int
     device_ms: float
-    """Median of a step's time on the clock of the device, exports on the same stream included."""
+    """Median of a step's time on the clock of the device."""
     num_exported: int
     """Assets that were done within it."""
     busy: float
@@ -70,38 +69,26 @@ class Window:
 
 
 class Exporter:
-    """The thread that exports. With `has_stream` it asks the device on a stream of its own, and
-    does not wait for the steps that the gang's thread has queued ahead."""
+    """The thread that exports, beside the gang's stream as an actor's does."""
 
-    def __init__(
-        self, config: ExportConfig, device: torch.device, *, has_stream: bool = False
-    ) -> None:
+    def __init__(self, config: ExportConfig, device: torch.device) -> None:
         self._config = config
-        # Ahead of the gang's where both want the device: an export asks for little.
-        is_own = has_stream and device.type == "cuda"
-        self._stream = torch.cuda.Stream(device, priority=-1) if is_own else None
+        self._aside = Aside(device)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="export")
         self._futures: list[Future[Exported]] = []
 
     def put(self, finished: FinishedScene) -> None:
-        """Queues a scene; called by the thread that advances the gang."""
-        ready: Any = None
-        if self._stream is not None:
-            ready = torch.cuda.Event()
-            ready.record()
-        self._futures.append(self._pool.submit(self._export, finished, ready))
+        """Queues a scene."""
+        self._futures.append(self._pool.submit(self._export, finished))
 
     def close(self) -> list[Exported]:
         """What was exported; what waits is forgotten. Raises what an export raised."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         return [future.result() for future in self._futures if not future.cancelled()]
 
-    def _export(self, finished: FinishedScene, ready: Any) -> Exported:
+    def _export(self, finished: FinishedScene) -> Exported:
         start = time.perf_counter()
-        if self._stream is not None:
-            self._stream.wait_event(ready)
-        with nullcontext() if self._stream is None else torch.cuda.stream(self._stream):
-            # All of its results are on the host in the end, and so nothing of it is under way.
+        with self._aside.after(finished.ready):
             asset = export_asset(finished.scene, self._config, metadata=_metadata(finished.prompt))
         return Exported(
             key=finished.key,

@@ -32,7 +32,6 @@ class Order:
     generations: int
     compiled: bool
     capture: bool
-    own_stream: bool
     fewest: float
     """Share of assets that J1 must find, for the gate to hold."""
 
@@ -75,7 +74,7 @@ class Maker:
     def run(self) -> Report:
         """A first generation and those that are watched. Raises GateError."""
         order, gang = self._order, self._gang
-        exporter = Exporter(order.recipe.export, self._device, has_stream=order.own_stream)
+        exporter = Exporter(order.recipe.export, self._device)
         seen = line.watched(gang, self._requests, exporter, generations=order.generations)
         found = self._found(seen.exports[-_MOST_JUDGED:])
         if found < order.fewest:

@@ -196,6 +196,7 @@ class _TorchEngine:
     def __init__(self, spec: EngineSpec, path: Path) -> None:
         import torch
 
+        from engine.aside import Aside
         from engine.guidance import files
         from engine.guidance.loading import load_guidance
         from engine.recipe import Recipe
@@ -207,6 +208,7 @@ class _TorchEngine:
             device="cuda" if self._is_cuda else "cpu",
             with_texts=spec.has_text_encoder,
         )
+        self._aside = Aside(self._guidance.device)
         self._recipe = Recipe.from_dict(spec.recipe)
         self._licence = files.licence(path)
         self.num_slots = spec.num_slots
@@ -261,7 +263,8 @@ class _TorchEngine:
         from engine.export import export_asset
 
         described = {**metadata, "licence": self._licence}
-        return export_asset(finished.scene, self._recipe.export, metadata=described)
+        with self._aside.after(finished.ready):
+            return export_asset(finished.scene, self._recipe.export, metadata=described)
 
     def peak_memory_bytes(self) -> int:
         """Of the device since the actor began; on a CPU, of the process."""
