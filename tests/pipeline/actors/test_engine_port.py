@@ -52,7 +52,7 @@ def test_the_glb_says_which_prompt_and_which_licence(tiny_weights: Path, tmp_pat
     engine = load_engine(spec(weights))
     config = recipes.get("smoke").field
     scene = Scene(config, fields.build(config).initial(torch.tensor([0])))
-    finished = SimpleNamespace(scene=scene)
+    finished = SimpleNamespace(scene=scene, ready=None)
     asset = engine.export(finished, {"prompt": "a red ball"})
     assert asset.mesh_glb is not None
     assert read(asset.mesh_glb).metadata == {"prompt": "a red ball", "licence": "cc0-1.0"}
