@@ -13,6 +13,7 @@ OPS = {
     "dense_encode": "engine.bench.dense_encode",
     "hash_encode": "engine.bench.hash_encode",
     "march": "engine.bench.march",
+    "mip_mlp": "engine.bench.mip_mlp",
     "mlp": "engine.bench.mlp",
     "philox": "engine.bench.philox",
 }

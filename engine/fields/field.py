@@ -88,9 +88,13 @@ def gaussian_blob(x: Float[Tensor, "*p 3"], density: float, radius: float) -> Fl
     return density * torch.exp(-0.5 * x.square().sum(-1) / radius**2)
 
 
+GREATEST_RAW = 15.0
+"""Of density, before the exponential: 3e6 after it."""
+
+
 def bounded_exp(raw: Float[Tensor, "*p"]) -> Float[Tensor, "*p"]:
-    """exp, but for raw density above 15 (3e6 in all), which then stays where it is."""
-    return torch.exp(raw.clamp(max=15.0))
+    """exp, but for raw density above the greatest, which then stays where it is."""
+    return torch.exp(raw.clamp(max=GREATEST_RAW))
 
 
 def outward(gradient: Float[Tensor, "*p 3"]) -> Float[Tensor, "*p 3"]:

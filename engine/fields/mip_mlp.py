@@ -9,16 +9,24 @@ Parameters, with L frequencies, B blocks and H units: `w_in` S 6L H, `b_in` S 1 
 `w_out` S H 4, `b_out` S 1 4 with outputs (raw density, 3 raw colours).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.configs.fields import MipMlpConfig
-from engine.fields.field import Parameters, Samples, bounded_exp, gaussian_blob, he_uniform
+from engine.fields.field import (
+    GREATEST_RAW,
+    Parameters,
+    Samples,
+    bounded_exp,
+    gaussian_blob,
+    he_uniform,
+    outward,
+)
 from engine.fields.normals import with_normals
+from engine.kernels.mip_mlp import Weights, mip_mlp, reference
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,9 @@ class MipMlp:
         if not with_normal:
             return self._evaluate(parameters, x, part)
 
+        if self.config.normals == "analytic":
+            return self._with_slope(parameters, x.detach(), part)
+
         def evaluate(x: Float[Tensor, "S P 3"]) -> Samples:
             return self._evaluate(parameters, x, part)
 
@@ -82,19 +93,31 @@ class MipMlp:
         self, parameters: Parameters, x: Float[Tensor, "S P 3"], part: Float[Tensor, "S"]
     ) -> Samples:
         c = self.config
-        raw = self._network(parameters, encode(x, blur(c, part), c.num_frequencies))
-        bias = c.density_bias + gaussian_blob(x, c.blob_density, c.blob_radius)
-        return Samples(bounded_exp(raw[..., 0] + bias), torch.sigmoid(raw[..., 1:]), None)
+        features = encode(x, blur(c, part), c.num_frequencies)
+        raw = reference.network(_weights(parameters), features)
+        return self._samples(raw, gaussian_blob(x, c.blob_density, c.blob_radius))
 
-    def _network(self, p: Parameters, features: Float[Tensor, "S P F"]) -> Float[Tensor, "S P 4"]:
-        """Blocks h + W2 silu(W1 h), with a layer norm between one and the next."""
-        h = F.silu(torch.baddbmm(p["b_in"], features, p["w_in"]))
-        for k in range(self.config.num_blocks):
-            if k > 0:
-                h = F.layer_norm(h, h.shape[-1:]) * p["gain"][:, k - 1] + p["shift"][:, k - 1]
-            inner = F.silu(torch.baddbmm(p["b1"][:, k], h, p["w1"][:, k]))
-            h = h + torch.baddbmm(p["b2"][:, k], inner, p["w2"][:, k])
-        return torch.baddbmm(p["b_out"], F.silu(h), p["w_out"])
+    def _samples(self, raw: Float[Tensor, "S P 4"], ball: Float[Tensor, "S P"]) -> Samples:
+        sigma = bounded_exp(raw[..., 0] + self.config.density_bias + ball)
+        return Samples(sigma, torch.sigmoid(raw[..., 1:]), None)
+
+    def _with_slope(
+        self, parameters: Parameters, x: Float[Tensor, "S P 3"], part: Float[Tensor, "S"]
+    ) -> Samples:
+        """With grad sigma = sigma grad (raw + blob), and 0 where sigma stays where it is."""
+        c = self.config
+        left = kept(blur(c, part), c.num_frequencies)
+        raw, slope = mip_mlp(_weights(parameters), x, left)
+        ball = gaussian_blob(x, c.blob_density, c.blob_radius)
+        samples = self._samples(raw, ball)
+        is_moving = raw[..., 0] + c.density_bias + ball <= GREATEST_RAW
+        gradient = slope - ball[..., None] * x / c.blob_radius**2
+        gradient = gradient * (samples.sigma * is_moving)[..., None]
+        return replace(samples, normal=outward(gradient))
+
+
+def _weights(parameters: Parameters) -> Weights:
+    return Weights(**{name: parameters[name] for name in Weights._fields})
 
 
 def blur(config: MipMlpConfig, part: Float[Tensor, "S"]) -> Float[Tensor, "S"]:
@@ -103,14 +126,15 @@ def blur(config: MipMlpConfig, part: Float[Tensor, "S"]) -> Float[Tensor, "S"]:
     return first + (last - first) * (part / config.blur_until).clamp(max=1.0)
 
 
+def kept(blur: Float[Tensor, "S"], num_frequencies: int) -> Float[Tensor, "S L"]:
+    """What the blur leaves of each frequency: the mean of sin(a y) over y from N(x, blur^2 I) is
+    sin(a x) exp(-a^2 blur^2 / 2), and so for cos."""
+    scale = (2.0 ** torch.arange(num_frequencies, device=blur.device)).to(blur.dtype)
+    return torch.exp(-0.5 * (scale * blur[:, None]).square())
+
+
 def encode(
     x: Float[Tensor, "S P 3"], blur: Float[Tensor, "S"], num_frequencies: int
 ) -> Float[Tensor, "S P F"]:
-    """Mean over y from N(x, blur^2 I) of sin and cos of 2^l y.
-
-    E sin(a y) = sin(a x) exp(-a^2 blur^2 / 2), and so for cos; F = 6 num_frequencies.
-    """
-    scale = (2.0 ** torch.arange(num_frequencies, device=x.device)).to(x.dtype)
-    kept = torch.exp(-0.5 * (scale * blur[:, None]).square())[:, None, :, None]
-    phase = x[:, :, None] * scale[:, None]
-    return torch.cat([(phase.sin() * kept).flatten(2), (phase.cos() * kept).flatten(2)], dim=-1)
+    """Mean over y from N(x, blur^2 I) of sin and cos of 2^l y; F = 6 num_frequencies."""
+    return reference.encode(x, kept(blur, num_frequencies))

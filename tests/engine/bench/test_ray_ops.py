@@ -8,6 +8,7 @@ from engine.bench import __main__ as program
 from engine.bench import ops
 from engine.bench.comparing import backward, forward, values_and_gradients
 from engine.bench.gate import GateError
+from engine.kernels.mip_mlp import Weights
 
 pytest.importorskip("triton", reason="needs Triton: pip install 'dreambatch[kernels]'")
 on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here, and would be timed")
@@ -21,12 +22,14 @@ PARTS = {
         "backward grids in torch",
     },
     "march": {"march", "march in torch"},
+    "mip_mlp": {"forward", "backward", "forward in torch", "backward in torch"},
     "mlp": {"forward", "backward"},
 }
 GATED = {
     "composite": {"weights", "opacity", "colour", "d_sigma", "d_colour"},
     "dense_encode": {"values", "d_x", "d_grid2", "d_grid5"},
     "march": {"distance", "delta", "rays"},
+    "mip_mlp": {"raw", "slope", *(f"d_{name}" for name in Weights._fields)},
     "mlp": {
         f"{name} {dtype}"
         for name in ("outputs", "d_x", "d_w0", "d_b0", "d_w1", "d_b1")
@@ -51,6 +54,7 @@ def test_an_op_runs_in_the_interpreter(name: str, tmp_path: Path) -> None:
     [
         ("composite", "composite.fused._Composite"),
         ("dense_encode", "dense_encode.fused._Encode"),
+        ("mip_mlp", "mip_mlp.fused._MipMlp"),
         ("mlp", "mlp.fused._Mlp"),
     ],
 )

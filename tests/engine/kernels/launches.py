@@ -84,7 +84,8 @@ def _main() -> None:
 
     kernels.is_fused = lambda x: True
     subjects = {op: (_measure, op) for op in ops.OPS}
-    subjects |= {f"step of {name}": (_step, name) for name in ("primitives", "dreamfusion_if")}
+    steps = ("primitives", "dreamfusion_if", "dreamfusion_paper")
+    subjects |= {f"step of {name}": (_step, name) for name in steps}
     found = {}
     for subject, (launch, name) in subjects.items():
         with _compiling() as names:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from engine import kernels, recipes
-from engine.configs.fields import DenseGridConfig, FieldConfig, HashGridConfig
+from engine.configs.fields import DenseGridConfig, FieldConfig, HashGridConfig, MipMlpConfig
 from engine.configs.losses import LossConfig
 from engine.configs.march import MarchConfig
 from engine.configs.shading import ShadingConfig
@@ -18,8 +18,11 @@ from tests.engine.fakes import DiscGuidance
 from tests.engine.kernels.checking import assert_close
 
 DENSE = DenseGridConfig(resolutions=(3, 6), density_gain=3.0)
-OPS = {"dense_grid": {"dense_encode"}, "hash_grid": {"hash_encode", "mlp"}}
+MIP = MipMlpConfig(num_frequencies=3, num_blocks=2, width=12)
+OPS = {"dense_grid": {"dense_encode"}, "hash_grid": {"hash_encode", "mlp"}, "mip_mlp": {"mip_mlp"}}
 HASH = HashGridConfig(num_levels=2, log2_size=6, base_resolution=2, finest_resolution=4, hidden=16)
+
+ALBEDO, LIT = ShadingConfig(), ShadingConfig(shaded=1.0, albedo_until=0.0)
 
 
 def recipe(field: FieldConfig, shading: ShadingConfig) -> Recipe:
@@ -48,9 +51,10 @@ def gradients(r: Recipe) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize(
-    "shading", [ShadingConfig(), ShadingConfig(shaded=1.0, albedo_until=0.0)], ids=["albedo", "lit"]
+    ("field", "shading"),
+    [(DENSE, ALBEDO), (DENSE, LIT), (HASH, ALBEDO), (HASH, LIT), (MIP, LIT)],
+    ids=["dense_grid-albedo", "dense_grid-lit", "hash_grid-albedo", "hash_grid-lit", "mip_mlp-lit"],
 )
-@pytest.mark.parametrize("field", [DENSE, HASH], ids=lambda f: f.kind)
 def test_a_step_s_gradients_are_the_same(
     field: FieldConfig,
     shading: ShadingConfig,
@@ -59,6 +63,8 @@ def test_a_step_s_gradients_are_the_same(
 ) -> None:
     if device.type != "cpu":
         pytest.skip("a step in the interpreter; `pytest -m gpu` has the kernels at full size")
+    # The interpreter has no products of bfloat16.
+    monkeypatch.setattr("engine.kernels.mip_mlp.PRECISION", torch.float32)
     asked = set()
 
     def is_fused(x: Tensor) -> bool:

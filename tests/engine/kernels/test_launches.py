@@ -17,6 +17,13 @@ FIELDS = {
         "mlp_fwd_kernel",
         "mlp_bwd_kernel",
     },
+    "step of dreamfusion_paper": {
+        "mip_mlp_fwd_kernel",
+        "mip_mlp_along_kernel",
+        "mip_mlp_bwd_kernel",
+        "mip_mlp_blocks_kernel",
+        "mip_mlp_ends_kernel",
+    },
 }
 
 
