@@ -7,8 +7,6 @@ precision is off says how much of it is rounding. The fast one may be off by twi
 off = 1 - cosine of the gradients of one parameter, in one step from the same state
 """
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
@@ -30,19 +28,17 @@ def hold(fast: Gang, plain: Gang, exact: Gang) -> dict[str, float]:
     All hold the same scenes; afterwards all have gone one step on. Kernels are off in the others.
     Raises GateError where it is off too far, or by no number, or a scene has failed.
     """
-    before = {name: t.clone() for name, t in fast.state().items()}
     for other in (plain, exact):
+        state = fast.state()
         for name, t in other.state().items():
-            t.copy_(before[name])
-    fast.step()
+            t.copy_(state[name])
+    found = stepped(fast)
     with kernels.held_off():
-        plain.step()
-        exact.step()
+        usual, true = stepped(plain), stepped(exact)
     for gang in (fast, plain, exact):
         if int((gang.state()["verdict"] != Verdict.OK).sum()):
             raise GateError(f"gradient of scenes that have failed: {gang.state()['verdict']}")
     errors = {}
-    found, usual, true = (gradients(gang, before) for gang in (fast, plain, exact))
     for what, gradient in found.items():
         errors[what] = off(gradient, true[what])
         rounding = off(usual[what], true[what])
@@ -56,15 +52,24 @@ def hold(fast: Gang, plain: Gang, exact: Gang) -> dict[str, float]:
     return errors
 
 
-def gradients(gang: Gang, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Of the last step, by parameter, times 1 - beta; `before` is the gang's state before it."""
+def stepped(gang: Gang) -> dict[str, Tensor]:
+    """Makes a step; its gradients by parameter.
+
+    They are read off first moments that begin at 0, because beside those of earlier steps a small
+    gradient would be lost. Afterwards the moments are what they would have been.
+    """
     beta, _ = gang.recipe.optimiser.betas
-    # m' = beta m + (1 - beta) g
-    return {
-        name.removeprefix("first "): moment - beta * before[name]
-        for name, moment in gang.state().items()
-        if name.startswith("first ")
-    }
+    moments = {name: t for name, t in gang.state().items() if name.startswith("first ")}
+    old = {name: moment.clone() for name, moment in moments.items()}
+    for moment in moments.values():
+        moment.zero_()
+    gang.step()
+    found = {}
+    for name, moment in moments.items():
+        # m' = beta m + (1 - beta) g
+        found[name.removeprefix("first ")] = moment / (1.0 - beta)
+        moment.add_(old[name], alpha=beta)
+    return found
 
 
 def off(found: Tensor, true: Tensor) -> float:

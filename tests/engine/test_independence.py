@@ -75,8 +75,7 @@ def offs(
         gang.step()
     exact_guidance = asked.parts.exact().guidance(guidance.device)
     before = {name: t.clone() for name, t in gang.state().items()}
-    gang.step()
-    together = step_gate.gradients(gang, before)
+    together = step_gate.stepped(gang)
     found = []
     for slot, r in enumerate(asked.requests):
         own = {name: t[slot : slot + 1] for name, t in before.items()}
@@ -102,8 +101,7 @@ def _one_step(
     gang.add(asked)
     for name, t in gang.state().items():
         t.copy_(state[name])
-    gang.step()
-    return step_gate.gradients(gang, state)
+    return step_gate.stepped(gang)
 
 
 def worst(found: list[dict[str, tuple[float, float]]]) -> str:

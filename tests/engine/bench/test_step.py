@@ -39,6 +39,23 @@ def test_the_gate_holds_gangs_that_do_the_same_from_the_state_of_the_first() -> 
         assert torch.equal(exact.state()[name], t), name
 
 
+def test_a_gradient_is_read_whatever_the_moments_are() -> None:
+    one, other = filled(DiscGuidance()), filled(DiscGuidance())
+    for gang in (one, other):
+        gang.step()
+    for name, moment in one.state().items():
+        if name.startswith("first "):
+            moment.fill_(1e9)
+    found, expected = step_gate.stepped(one), step_gate.stepped(other)
+    beta, _ = one.recipe.optimiser.betas
+    for name, gradient in expected.items():
+        assert torch.equal(found[name], gradient), name
+        assert gradient.norm() > 0
+        torch.testing.assert_close(
+            one.state()[f"first {name}"], torch.full_like(gradient, beta * 1e9)
+        )
+
+
 class Rounded(DiscGuidance):
     """Noise that is off by some of its own size, every time by as much."""
 
