@@ -29,7 +29,7 @@ def candidates(fast: Recipe) -> list[Variation]:
         "half the rate": {"optimiser.lr": [0.5 * rate for rate in fast.optimiser.lr]},
     }
     few = {f"fast: {name}": changed(fast, change) for name, change in changes.items()}
-    few |= {f"fast: views={views}": _spread(fast, FEW, views) for views in (1, 4)}
+    few |= {f"fast: views={views}": _spread(fast, FEW, views) for views in (2, 4)}
     more = {f"fast {MORE}: views={views}": _spread(fast, MORE, views) for views in (1, 2)}
     found = {"fast": fast, **few, **more}
     return [Variation(name=name, recipe=recipe) for name, recipe in found.items()]

@@ -28,8 +28,8 @@ def test_the_recipe_itself_comes_first_and_each_other_changes_one_thing() -> Non
 
 
 def test_with_more_steps_the_rate_falls_so_that_they_go_as_far() -> None:
-    one, four = FOUND["fast: views=1"], FOUND["fast: views=4"]
-    assert (one.views, one.iterations, four.views, four.iterations) == (1, 400, 4, 100)
-    for recipe in (one, four, FOUND["fast 700: views=2"], FOUND["fast 700: views=1"]):
+    two, four = FOUND["fast: views=2"], FOUND["fast: views=4"]
+    assert (two.views, two.iterations, four.views, four.iterations) == (2, 200, 4, 100)
+    for recipe in (two, four, FOUND["fast 700: views=2"], FOUND["fast 700: views=1"]):
         far = [rate * recipe.iterations for rate in recipe.optimiser.lr]
         assert far == pytest.approx([rate * FAST.iterations for rate in FAST.optimiser.lr])
