@@ -23,6 +23,7 @@ from engine.fields import Parameters
 from engine.guidance.guidance import Guidance
 from engine.guidance.timed import TimedGuidance
 from engine.health import Health, Verdict
+from engine.leash import Leash
 from engine.lookout import Lookout
 from engine.objective import Objective
 from engine.optimiser import Moments, adam_step, learning_rate
@@ -114,6 +115,7 @@ class Gang:
         self._step = torch.zeros_like(self._seed)
         self._health = Health(num_slots, recipe.iterations, self._device)
         self._lookout = Lookout[_Resident | None]()
+        self._leash = Leash(self._device)
         self._num_steps = 0
         self._starts = Starts(recipe, self._device)
         self._parameters = self._starts.parameters(self._seed)
@@ -237,6 +239,7 @@ class Gang:
         if self._charged_until is None:
             self._charged_until = time.perf_counter()
         self._replay.step(self._optimise, "other")
+        self._leash.hold()
         for resident in busy:
             resident.step += 1
         self._num_steps += 1
@@ -359,5 +362,5 @@ def _row(tensors: Parameters, slot: int) -> Parameters:
 def _all_finite(tensors: Parameters) -> Bool[Tensor, "S"]:
     """Which scenes have only finite values; one number is looked at a tensor and scene."""
     # A sum is finite only if all its terms are (an overflow is as bad a sign).
-    sums = [t.flatten(1).sum(dim=1) for t in tensors.values()]
+    sums = [t.sum(dim=tuple(range(1, t.dim()))) for t in tensors.values()]
     return torch.stack(sums).isfinite().all(dim=0)

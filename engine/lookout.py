@@ -32,7 +32,7 @@ class Lookout(Generic[T]):
             self._arrival = torch.cuda.Event()
         assert self._arrival is not None
         self._table.copy_(table, non_blocking=True)
-        self._arrival.record()
+        self._arrival.record(torch.cuda.current_stream(table.device))
 
     def receive(self) -> tuple[list[T], list[list[float]]] | None:
         """The owners and the rows of a table that has arrived, each table once; else None."""

@@ -17,6 +17,7 @@ from engine.guidance.pixel import PixelGuidance
 from engine.guidance.prompts import VIEWS
 from engine.guidance.texts import MAX_TOKENS
 from engine.recipe import Recipe
+from engine.replay import WARM_UP
 
 MOST = 16
 """Slots that `auto` goes up to: beyond, a scene gains next to nothing and a death costs more."""
@@ -24,7 +25,8 @@ MOST = 16
 ROOM = 0.85
 """Part of the device's memory that a gang may fill; exports and fragments have the rest."""
 
-_STEPS = 2
+_STEPS = WARM_UP + 1
+"""The last is recorded: memory of its own, beside that of the steps before."""
 Probe = Callable[[int], int]
 """Bytes that a gang of so many slots fills at its worst, the model included."""
 

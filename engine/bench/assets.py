@@ -172,7 +172,7 @@ def made(bench: AssetsBench, number: int, reports: list[Report], alone: Report) 
             timed["times_one"] = rate / alone.assets_per_hour
     return AssetsRow(
         part=bench.model,
-        setting=_setting(bench, number, device),
+        setting=_setting(bench, number, device, is_captured=alone.graphs > 0),
         device=rows.device_name(device),
         versions=rows.versions(),
         commit=bench.commit,
@@ -204,10 +204,10 @@ def told(row: AssetsRow) -> str:
     )
 
 
-def _setting(bench: AssetsBench, number: int, device: torch.device) -> str:
+def _setting(bench: AssetsBench, number: int, device: torch.device, *, is_captured: bool) -> str:
     switches = {
         "compiled": bench.compiled,
-        "captured": bench.capture,
+        "captured": is_captured,
         "kernels": kernels.is_fused_on(device),
     }
     words = [name for name, is_on in switches.items() if is_on]

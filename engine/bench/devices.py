@@ -80,7 +80,9 @@ def _process(order: Order, number: int, num_devices: int) -> Iterator[Connection
 def environment(number: int, num_devices: int) -> dict[str, str]:
     """Variables of a device's process: the one device that it sees, and its share of the cores."""
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = seen.split(",") if seen else [str(k) for k in range(num_devices)]
+    names = [str(k) for k in range(num_devices)] if seen is None else seen.split(",")
+    if len(names) < num_devices:
+        raise ValueError(f"--devices: expected {num_devices} in CUDA_VISIBLE_DEVICES, got {seen!r}")
     threads = max(1, len(os.sched_getaffinity(0)) // num_devices)
     return {"CUDA_VISIBLE_DEVICES": names[number], "OMP_NUM_THREADS": str(threads)}
 

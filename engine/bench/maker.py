@@ -51,6 +51,8 @@ class Report:
     export_busy: float
     exports_behind: int
     peak_bytes: int
+    graphs: int
+    """By which a step was replayed."""
 
 
 class Maker:
@@ -75,11 +77,14 @@ class Maker:
         """A first generation and those that are watched. Raises GateError."""
         order, gang = self._order, self._gang
         exporter = Exporter(order.recipe.export, self._device)
+        is_cuda = self._device.type == "cuda"
+        if is_cuda:
+            torch.cuda.reset_peak_memory_stats(self._device)
         seen = line.watched(gang, self._requests, exporter, generations=order.generations)
+        peak = torch.cuda.max_memory_allocated(self._device) if is_cuda else 0
         found = self._found(seen.exports[-_MOST_JUDGED:])
         if found < order.fewest:
             raise GateError(f"J1 finds {found:.0%} of the assets, expected {order.fewest:.0%}")
-        is_cuda = self._device.type == "cuda"
         return Report(
             device=torch.cuda.get_device_name(self._device) if is_cuda else "cpu",
             scenes=len(seen.exports),
@@ -91,7 +96,8 @@ class Maker:
             export_alone_seconds=line.exported_alone(seen.exports[-1].scene, order.recipe.export),
             export_busy=seen.busy,
             exports_behind=seen.behind,
-            peak_bytes=torch.cuda.max_memory_allocated(self._device) if is_cuda else 0,
+            peak_bytes=peak,
+            graphs=gang.num_graphs,
         )
 
     def warm(self) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from engine import kernels
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -20,7 +22,7 @@ class Row:
     part: str
     setting: str
     device: str
-    versions: Mapping[str, str]
+    versions: Mapping[str, str | None]
     commit: str
     milliseconds: float | None
     """Median; None where kernels were interpreted, which tells nothing of their speed."""
@@ -45,7 +47,7 @@ class StepRow:
     setting: str
     """Recipe, slots, views, and what was switched on."""
     device: str
-    versions: Mapping[str, str]
+    versions: Mapping[str, str | None]
     commit: str
     slots: int
     views: int
@@ -87,7 +89,7 @@ class RefillRow:
     setting: str
     """Slots, steps of a scene, and what was switched on."""
     device: str
-    versions: Mapping[str, str]
+    versions: Mapping[str, str | None]
     commit: str
     slots: int
     iterations: int
@@ -108,7 +110,7 @@ class AssetsRow:
     setting: str
     """Recipe, slots, devices, and what was switched on."""
     device: str
-    versions: Mapping[str, str]
+    versions: Mapping[str, str | None]
     commit: str
     slots: int
     devices: int = 1
@@ -151,12 +153,12 @@ def device_name(device: torch.device) -> str:
     return f"interpreter on {platform.machine()}"
 
 
-def versions() -> dict[str, str]:
+def versions() -> dict[str, str | None]:
     """Of what a kernel's speed depends upon."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "triton": importlib.metadata.version("triton"),
+        "triton": importlib.metadata.version("triton") if kernels.has_triton() else None,
         "cuda": str(torch.version.cuda),
     }
 

@@ -157,7 +157,7 @@ def _measured(
     recipe = asked.recipe
     row = StepRow(
         part=bench.model,
-        setting=_setting(bench, asked, number, device),
+        setting=_setting(bench, asked, gang, device),
         device=rows.device_name(device),
         versions=rows.versions(),
         commit=bench.commit,
@@ -212,15 +212,15 @@ def _filled(asked: Subject, guidance: Guidance, number: int, *, capture: bool) -
     return gang
 
 
-def _setting(bench: StepBench, asked: Subject, number: int, device: torch.device) -> str:
+def _setting(bench: StepBench, asked: Subject, gang: Gang, device: torch.device) -> str:
     switches = {
         "compiled": bench.compiled,
-        "captured": bench.capture,
+        "captured": gang.num_graphs > 0,
         "kernels": kernels.is_fused_on(device),
         "recomputing": bench.recomputes and asked.parts.vae is not None,
     }
     words = [name for name, is_on in switches.items() if is_on]
-    return " ".join([bench.recipe, f"S={number}", f"V={asked.recipe.views}", *words])
+    return " ".join([bench.recipe, f"S={gang.num_slots}", f"V={asked.recipe.views}", *words])
 
 
 def told(row: StepRow) -> str:

@@ -72,12 +72,23 @@ def test_a_checkpoint_of_replayed_steps_goes_on_exactly() -> None:
         for _ in range(WARM_UP + 4):
             gang.step()
         saved.append(gang.save("a"))
-        # It goes into the other slot of a gang that replays.
-        gang.add(replace(request("b"), checkpoint=None))
-        gang.step()
     assert saved[0].step == saved[1].step == WARM_UP + 4
     for name, tensor in saved[1].tensors.items():
         assert torch.equal(saved[0].tensors[name], tensor), name
+    resumed = []
+    for recorder in (TapeRecorder(), None):
+        # It enters a gang that replays already.
+        gang = Gang(r, DiscGuidance(), num_slots=2, recorder=recorder)
+        gang.add(request("b"))
+        for _ in range(WARM_UP + 2):
+            gang.step()
+        assert gang.add(replace(request("a"), checkpoint=saved[0].to_bytes())) == WARM_UP + 4
+        found = []
+        while not found:
+            gang.step()
+            found = [scene for scene in gang.take_finished() if scene.key == "a"]
+        resumed += found
+    assert_identical(*resumed)
 
 
 def test_a_latent_model_is_replayed_too(tmp_path: Any) -> None:

@@ -31,6 +31,7 @@ def report(**changes: Any) -> Report:
         "export_busy": 0.5,
         "exports_behind": 1,
         "peak_bytes": 2**30,
+        "graphs": 8,
     }
     return Report(**(figures | changes))
 
@@ -126,7 +127,7 @@ def test_assets_are_made_and_judged_but_not_timed_without_a_gpu(
     assert (line["op"], line["part"], line["setting"]) == (
         "assets",
         "primitives",
-        "smoke S=1 captured",
+        "smoke S=1",
     )
     assert line["scenes"] >= 1
     assert 0.0 <= line["found"] <= 1.0

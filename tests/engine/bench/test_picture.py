@@ -19,6 +19,7 @@ def step(model: str, slots: int, parts: dict[str, float] | None, **changes: Any)
         "slots": slots,
         "views": 1,
         "parts_ms": parts,
+        "commit": "new",
     }
     return row | changes
 
@@ -38,6 +39,12 @@ def test_a_bar_is_a_scenes_part_of_the_fastest_step() -> None:
     assert found[0].scene_ms == {"unet": 16.0, "vae": 0.0, "field": 2.0, "other": 2.0}
     assert found[1].total == pytest.approx(14.5)
     assert found[2].scene_ms["vae"] == 6.0
+
+
+def test_a_step_of_an_older_commit_is_not_shown_however_fast_it_was() -> None:
+    older = step("sd", 2, {"unet": 1.0}, commit="old")
+    (bar,) = picture.bars([older, ROWS[0]])
+    assert bar.scene_ms["unet"] == 4.0
 
 
 def test_bars_are_as_long_as_their_numbers_say(tmp_path: Path) -> None:

@@ -143,8 +143,8 @@ def test_a_step_is_compared_but_not_timed_without_a_gpu(
     assert program.main([*words, *more]) == 0
     found = [json.loads(line) for line in (tmp_path / "step.jsonl").read_text().splitlines()]
     assert [line["setting"] for line in found] == [
-        "smoke S=1 V=1 captured",
-        "smoke S=2 V=1 captured",
+        "smoke S=1 V=1",
+        "smoke S=2 V=1",
     ]
     for line in found:
         assert (line["op"], line["part"], line["commit"]) == ("step", "primitives", "abc")
