@@ -19,7 +19,7 @@ from engine.kernels.hash_encode.products import pull_bwd_kernel, pull_fwd_kernel
 from engine.kernels.hash_encode.scatter import encode_bwd_tables_kernel
 
 BLOCK = 128
-"""Points a program, one a thread: then none of its values has to change the thread."""
+"""Points a program, as many as threads: then no value of a scatter has to change its thread."""
 
 RUN_BLOCK = 32
 """The same where runs are summed: one warp, which needs no shared memory and no barrier for it."""
@@ -191,7 +191,7 @@ def _blocks(num_points: int, block: int) -> int:
 
 
 def _warps(block: int) -> int:
-    """For one point a thread."""
+    """For as many threads as points."""
     return max(block // 32, 1)
 
 

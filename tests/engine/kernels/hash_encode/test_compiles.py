@@ -31,6 +31,7 @@ def arguments(half: str, **changes: Any) -> dict[str, Any]:
 VARIANTS = {
     "features": ("gather:encode_fwd", arguments("fp16", p_slopes=None, p_seen=None)),
     "slopes": ("gather:encode_fwd", arguments("fp32", HASHED=False)),
+    "slopes in half": ("gather:encode_fwd", arguments("bf16", p_seen=None)),
     "scatter": ("scatter:encode_bwd_tables", arguments("fp16", p_d_slopes=None)),
     "merged": (
         "scatter:encode_bwd_tables",
@@ -58,18 +59,28 @@ def count(pattern: str, ptx: str) -> int:
 
 
 def test_an_entry_is_read_at_once(ptx: dict[str, str]) -> None:
-    """Two features by one load, at each of eight corners."""
-    assert count(r"ld\.global\.b32", ptx["features"]) >= 8
-    assert count(r"ld\.global\.b16", ptx["features"]) == 0
+    """Two features by one load: of two points a thread, the four corners of one side."""
+    for variant in ("features", "slopes in half"):
+        assert count(r"ld\.global\.b32", ptx[variant]) >= 8
+        assert count(r"ld\.global\.b16", ptx[variant]) == 0
     assert count(r"ld\.global\.v2\.b32", ptx["slopes"]) == 8
     # Both kinds of level.
     assert count(r"ld\.global\.b32", ptx["positions"]) >= 16
 
 
+def test_neighbouring_threads_have_the_sides_of_a_point(ptx: dict[str, str]) -> None:
+    """They read an edge's two ends in one instruction, and join their sums: two points of two
+    features, and as much by each axis."""
+    for variant, num_columns in (("features", 2), ("slopes", 8), ("slopes in half", 8)):
+        shuffles = re.findall(r"shfl\.sync\.(\w+)\.b32\s+\S+ \S+ (\d+),", ptx[variant])
+        assert shuffles == [("bfly", "1")] * 2 * num_columns
+        # Of a column, 128 threads write as many points.
+        assert count(r"st\.global", ptx[variant]) == num_columns
+
+
 def test_columns_are_written_by_whole_words(ptx: dict[str, str]) -> None:
-    for variant in ("features", "push"):
-        assert count(r"st\.global\.b16", ptx[variant]) == 0
-    assert count(r"st\.global\.v\d\.b32", ptx["slopes"]) >= 4
+    assert count(r"st\.global\.b16", ptx["push"]) == 0
+    assert count(r"st\.global", ptx["push"]) > 0
 
 
 def test_an_entry_is_added_to_at_once(ptx: dict[str, str]) -> None:
