@@ -26,7 +26,7 @@ from engine.health import Health, Verdict
 from engine.leash import Leash
 from engine.lookout import Lookout
 from engine.objective import Objective
-from engine.optimiser import Moments, adam_step, learning_rate
+from engine.optimiser import Moments, Optimiser, adam_step, learning_rate
 from engine.recipe import Recipe
 from engine.replay import CudaRecorder, Recorder, Replay
 from engine.scene import Scene
@@ -94,11 +94,14 @@ class Gang:
         ray_chunk: int | None = None,
         capture: bool = True,
         recorder: Recorder | None = None,
+        optimiser: Optimiser | None = None,
     ) -> None:
-        """`ray_chunk` is `engine.render`'s.
+        """`ray_chunk` is `engine.render`'s. `optimiser` takes Adam's place: it starts anew with
+        every scene that comes, also with one from a checkpoint.
 
         With `capture` a step is recorded as CUDA graphs once the first few are done (see
-        `engine.replay`); on other devices it says nothing. `recorder` takes the graphs' place.
+        `engine.replay`); on other devices it says nothing. `recorder` takes the graphs' place. With
+        an `optimiser` of one's own neither is heeded.
         Raises ValueError if `num_slots` is not positive.
         """
         if num_slots < 1:
@@ -108,7 +111,9 @@ class Gang:
         self._stopwatch = Stopwatch(self._device)
         if capture and self._device.type == "cuda" and recorder is None:
             recorder = CudaRecorder(self._device)
-        self._replay = Replay(self._stopwatch, recorder)
+        # Nobody knows whether another optimiser waits for the device.
+        self._replay = Replay(self._stopwatch, recorder if optimiser is None else None)
+        self._optimiser = optimiser
         self._field = fields.build(recipe.field)
         self._residents: list[_Resident | None] = [None] * num_slots
         self._seed = torch.zeros(num_slots, dtype=torch.long, device=self._device)
@@ -193,6 +198,8 @@ class Gang:
         self._seed[slot], self._step[slot] = request.seed, resident.step
         self._health.admit(slot, state.health)
         self._texts.put(slot, text)
+        if self._optimiser is not None:
+            self._optimiser.admit(slot)
         self._residents[slot] = resident
         return resident.step
 
@@ -304,17 +311,7 @@ class Gang:
         losses = torch.stack([term.detach() for term in terms.values()])
         is_running = self._health.is_sound & (step < recipe.iterations)
         is_finite = _all_finite(gradients) & losses.sum(dim=0).isfinite()
-        adam_step(
-            self._parameters,
-            gradients,
-            self._moments,
-            count=step + 1,
-            lr=learning_rate(recipe.optimiser, part),
-            is_active=is_running & is_finite,
-            betas=recipe.optimiser.betas,
-            eps=recipe.optimiser.eps,
-            background_rate=recipe.optimiser.background_rate,
-        )
+        self._follow(gradients, part, is_running & is_finite)
         self._density.copy_(
             occupancy.refresh(
                 self._density, self._field, self._parameters, seed, step, part, recipe.march
@@ -331,6 +328,27 @@ class Gang:
                 kept.copy_(torch.where(is_running, term.detach(), kept))
             else:
                 self._last_losses[name] = term.detach().clone()
+
+    def _follow(
+        self, gradients: Parameters, part: Float[Tensor, "S"], is_active: Bool[Tensor, "S"]
+    ) -> None:
+        """Moves the active scenes' parameters."""
+        config = self.recipe.optimiser
+        lr = learning_rate(config, part)
+        if self._optimiser is not None:
+            self._optimiser.step(self._parameters, gradients, lr=lr, is_active=is_active)
+            return
+        adam_step(
+            self._parameters,
+            gradients,
+            self._moments,
+            count=self._step + 1,
+            lr=lr,
+            is_active=is_active,
+            betas=config.betas,
+            eps=config.eps,
+            background_rate=config.background_rate,
+        )
 
     def _finish(self, slot: int, row: list[float]) -> FinishedScene:
         resident = self._residents[slot]

@@ -1,9 +1,10 @@
-"""Adam over stacked scenes: every scene has its own step count, rate and switch.
+"""Adam over stacked scenes: every scene has its own step count, rate and switch; or another.
 
 Kingma and Ba, arXiv 1412.6980, algorithm 1. Axes: S scenes, leading in every tensor.
 """
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,6 +30,26 @@ class Moments:
             {name: torch.zeros_like(p) for name, p in parameters.items()},
             {name: torch.zeros_like(p) for name, p in parameters.items()},
         )
+
+
+@runtime_checkable  # for the checks of types in tests
+class Optimiser(Protocol):
+    """What may take Adam's place in a gang; it keeps its own state, scene by scene."""
+
+    def admit(self, slot: int) -> None:
+        """The slot has another scene, which begins."""
+        ...
+
+    def step(
+        self,
+        parameters: Parameters,
+        gradients: Parameters,
+        *,
+        lr: Float[Tensor, "S"],
+        is_active: Bool[Tensor, "S"],
+    ) -> None:
+        """One step in place, for active scenes; the parameters are the same buffers every time."""
+        ...
 
 
 def learning_rate(config: OptimiserConfig, part: Float[Tensor, "S"]) -> Float[Tensor, "S"]:

@@ -20,6 +20,7 @@ from engine.evaluation.stage import show_scenes
 from engine.evaluation.verdict import Verdict, figures
 from engine.gang import Gang, SceneRequest
 from engine.guidance.guidance import Guidance
+from engine.optimiser import Optimiser
 from engine.primitives.captions import caption
 from engine.primitives.grammar import Spec
 from engine.recipe import Recipe
@@ -96,13 +97,16 @@ class Trials:
             for k, spec in enumerate(specs)
         ]
 
-    def run(self, name: str, recipe: Recipe) -> Outcome:
-        """Makes every scene by a recipe, shows them to the judge and keeps what it cost."""
+    def run(self, name: str, recipe: Recipe, optimiser: Optimiser | None = None) -> Outcome:
+        """Makes every scene by a recipe, shows them to the judge and keeps what it cost.
+
+        `optimiser` is the gang's.
+        """
         is_gpu = self.guidance.device.type == "cuda"
         if is_gpu:
             torch.cuda.reset_peak_memory_stats(self.guidance.device)
         with self._manner.surroundings():
-            finished = optimise(self._gang(recipe), self._requests)
+            finished = optimise(self._gang(recipe, optimiser), self._requests)
         finished.sort(key=lambda scene: scene.key)
         peak = torch.cuda.max_memory_allocated(self.guidance.device) if is_gpu else None
         scenes = [scene.scene if scene.status == "ok" else None for scene in finished]
@@ -133,9 +137,14 @@ class Trials:
                 gang.step()
             return (self._now() - start) / _TIMED
 
-    def _gang(self, recipe: Recipe) -> Gang:
-        number, capture = self._manner.slots or len(self.specs), self._manner.captured
-        return Gang(recipe, self.guidance, num_slots=number, capture=capture)
+    def _gang(self, recipe: Recipe, optimiser: Optimiser | None = None) -> Gang:
+        return Gang(
+            recipe,
+            self.guidance,
+            num_slots=self._manner.slots or len(self.specs),
+            capture=self._manner.captured,
+            optimiser=optimiser,
+        )
 
     def _now(self) -> float:
         """The time when the device has done all that was asked of it."""

@@ -1,6 +1,6 @@
 """Recipes that are held side by side under names of their own, and how far their shapes are off."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from engine.evaluation.benchmark import distance
 from engine.evaluation.chamfer import Chamfer
 from engine.evaluation.manner import Manner
 from engine.evaluation.trials import Outcome
+from engine.optimiser import Optimiser
 from engine.primitives.grammar import Spec
 from engine.recipe import Recipe
 
@@ -20,6 +21,8 @@ class Variation:
     recipe: Recipe
     manner: Manner | None = None
     """Where it is what is varied; None: as whoever runs it says."""
+    optimiser: Callable[[], Optimiser] | None = None
+    """What makes one, in the place of the recipe's; the name says which."""
 
 
 def chamfers(outcome: Outcome, specs: Sequence[Spec], ruler: Chamfer) -> list[float]:

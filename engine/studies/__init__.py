@@ -5,7 +5,8 @@ ablation        what does each part of DreamFusion add?
 evaluations     what do evaluations of the diffusion model buy, and how few are enough?
 peers           how do threestudio's settings do in the embedded world?
 fronts          do objects that have a front have one, and no second?
+optimisers      what does Adam in the place of Shampoo cost DreamFusion's own recipe?
 precision       does what is rounded, or who is beside a scene, cost quality?
 
-The last five hold variations side by side, in the frame of `study`.
+The last six hold variations side by side, in the frame of `study`.
 """

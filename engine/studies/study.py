@@ -163,7 +163,8 @@ class _Bench:
     def run(self, variation: Variation) -> None:
         """Makes every scene, asks what there is to ask, and keeps the answers."""
         manner = variation.manner or self._usual
-        outcome = self._trials(manner).run(variation.name, variation.recipe)
+        optimiser = variation.optimiser and variation.optimiser()
+        outcome = self._trials(manner).run(variation.name, variation.recipe, optimiser)
         far = chamfers(outcome, self._specs, self._ruler)
         more = self._examine(outcome.colour, self._specs, self._lexicon)
         shown = self._out / "pictures" / f"{self._key.stem(variation)}.png"

@@ -5,6 +5,7 @@ from typing import Literal
 
 import pytest
 import torch
+from torch import Tensor
 
 from engine import cameras, occupancy, recipes, viewpoints
 from engine.configs.background import BackgroundConfig
@@ -313,6 +314,49 @@ def test_the_field_and_its_gradient_are_one_part() -> None:
         gang.step()
     best = min(gang.part_seconds(), key=lambda parts: sum(parts.values()))
     assert best["field"] > best["unet"] + best["other"]
+
+
+class Forgetful:
+    """An optimiser of its own, Adam without memory: p -= lr g / (|g| + 1)."""
+
+    def __init__(self) -> None:
+        self.admitted: list[int] = []
+        self.rates: list[list[float]] = []
+
+    def admit(self, slot: int) -> None:
+        self.admitted.append(slot)
+
+    def step(
+        self, parameters: Parameters, gradients: Parameters, *, lr: Tensor, is_active: Tensor
+    ) -> None:
+        self.rates.append(lr.tolist())
+        for name, p in parameters.items():
+            rate = torch.where(is_active, lr, 0.0).view(-1, *[1] * (p.ndim - 1))
+            p.sub_(rate * gradients[name] / (gradients[name].abs() + 1.0))
+
+
+def test_another_optimiser_takes_adams_place() -> None:
+    r = recipe(optimiser=OptimiserConfig(lr=(0.02, 0.004), betas=(0.0, 0.0), eps=1.0))
+    given = Forgetful()
+    gangs = [
+        Gang(r, DiscGuidance(), num_slots=2),
+        Gang(r, DiscGuidance(), num_slots=2, optimiser=given),
+    ]
+    found = []
+    for gang in gangs:
+        gang.add(request("a"))
+        gang.step()
+        gang.add(request("b"))
+        while gang.num_free < 2:
+            gang.step()
+            found += gang.take_finished()
+    for adam, sign in zip(found[:2], found[2:], strict=True):
+        assert (adam.key, adam.iterations) == (sign.key, sign.iterations)
+        for name, p in parameters_of(adam).items():
+            torch.testing.assert_close(parameters_of(sign)[name], p, rtol=1e-4, atol=1e-5)
+    assert given.admitted == [0, 1]
+    # Each scene's rate is that of its own step.
+    assert given.rates[1] == pytest.approx([0.016 * 0.904508 + 0.004, 0.02], rel=1e-4)
 
 
 def test_a_full_gang_refuses() -> None:

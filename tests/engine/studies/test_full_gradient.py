@@ -17,6 +17,7 @@ from engine.evaluation.trials import Outcome, Trials
 from engine.gang import Gang
 from engine.guidance.guidance import Guidance
 from engine.guidance.pixel import PixelGuidance
+from engine.optimiser import Optimiser
 from engine.primitives.grammar import Spec
 from engine.recipe import Recipe
 from engine.studies import full_gradient, gradients
@@ -41,7 +42,8 @@ class PretendedTrials(Trials):
         self.score = score
         self.recipes: list[Recipe] = []
 
-    def run(self, name: str, recipe: Recipe) -> Outcome:
+    def run(self, name: str, recipe: Recipe, optimiser: Optimiser | None = None) -> Outcome:
+        assert optimiser is None
         self.recipes.append(recipe)
         return Outcome(
             name=name,
