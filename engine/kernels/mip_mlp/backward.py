@@ -139,7 +139,7 @@ def mip_mlp_bwd_kernel(
     # half of the registers.
     start = scene * num_points + first
     o_t = o_p[:, None] * H + o_h[None, :]
-    o_sums = (scene * tl.num_programs(0) + tl.program_id(0)) * (4 * NUM_BLOCKS + 1)
+    o_sums = (scene * tl.num_programs(0) + tl.program_id(0)) * (4 * NUM_BLOCKS + 2)
     b_h = tl.load(p_h + (start * H + NUM_BLOCKS * layer) + o_t, mask=m_t, other=0.0).to(tl.float32)
     b_w = tl.load(p_w_out + (scene * H + o_h) * D, mask=o_h < H, other=0.0)[None, :]
     m_d = m_p[:, None] & (o_d < D)[None, :]
@@ -147,6 +147,9 @@ def mip_mlp_bwd_kernel(
     b_y = dot(b_g, tl.trans(matrix(p_w_out, scene, H, D, BH, BD)), DTYPE) * silu_slope(b_h, DTYPE)
     b_v = tl.load(p_v + (start * H + NUM_BLOCKS * layer) + o_t, mask=m_t, other=0.0)
     b_y += b_w * silu_bend(b_h, DTYPE) * b_v
+    # The slope is the first output's: this goes to the first column of w_out.
+    b_v = b_v * silu_slope(b_h, DTYPE)
+    _store_sum(p_sums, o_sums + 4 * NUM_BLOCKS + 1, b_v, H, BH)
     for i in range(NUM_BLOCKS):
         k = NUM_BLOCKS - 1 - i
         block = scene * NUM_BLOCKS + k

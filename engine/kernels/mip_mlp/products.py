@@ -1,7 +1,8 @@
 """Gradients of weights: sums over points of what a layer takes times the gradient to what it gives.
 
 Each is two sums, of the outputs' part and of the slope's. A program has its share of a scene's
-points; the shares are summed afterwards, in a fixed order.
+points; the shares are summed afterwards, in a fixed order. The slope's part of w_out is a row, and
+comes with those of biases from `mip_mlp_bwd_kernel`.
 """
 
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportOptionalMemberAccess=false
@@ -78,7 +79,6 @@ def mip_mlp_ends_kernel(
     p_g_n,
     p_g_raw,
     p_u,
-    p_v,
     p_y,
     p_in_shares,
     p_out_shares,
@@ -92,7 +92,7 @@ def mip_mlp_ends_kernel(
     BD: tl.constexpr,
     BP: tl.constexpr,
 ):
-    """w_in and w_out."""
+    """w_in, and of w_out the outputs' part."""
     DTYPE: tl.constexpr = p_h.dtype.element_ty
     scene = tl.program_id(1).to(tl.int64)
     layer = tl.num_programs(1).to(tl.int64) * num_points * H
@@ -119,11 +119,6 @@ def mip_mlp_ends_kernel(
         m_d = m_p[:, None] & (o_d < D)[None, :]
         b_q = tl.load(p_g_raw + start * D + o_p[:, None] * D + o_d[None, :], mask=m_d, other=0.0)
         b_out += dot(tl.trans(silu(b_h, DTYPE)), b_q, DTYPE)
-        # The slope is the first output's.
-        b_v = tl.load(
-            p_v + (start * H + NUM_BLOCKS * layer) + o_t, mask=m_t, other=0.0
-        ) * silu_slope(b_h, DTYPE)
-        b_out += tl.where((o_d == 0)[None, :], tl.sum(b_v, 0)[:, None], 0.0)
     share = scene * tl.num_programs(0) + tl.program_id(0)
     m_f, m_h, m_d = (o_f < 6 * L)[:, None], o_h < H, (o_d < D)[None, :]
     o_in = share * 6 * L * H + o_f[:, None] * H + o_h[None, :]

@@ -14,7 +14,8 @@ from typing import Any
 
 Arguments = Mapping[str, Any]
 """What each argument is: "*fp16" a pointer to aligned memory, "i32" an integer, "i32 % 16" one that
-16 divides, anything else a constant. There may be more than a kernel asks for, and `num_warps`."""
+16 divides, anything else a constant. There may be more than a kernel asks for, `num_warps` and
+`num_stages` among it."""
 
 
 def compiled(kernels: Sequence[tuple[str, Arguments]], cache: Path) -> list[str]:
@@ -64,6 +65,7 @@ def _ptx(name: str, arguments: Arguments) -> str:
         signature[name] = tuple(kinds) if several else kinds[0]
     source = ASTSource(kernel, signature, constants, attributes)
     options = {"num_warps": arguments.get("num_warps", 4)}
+    options |= {name: arguments[name] for name in ("num_stages",) if name in arguments}
     # To machine code, but what is looked at is the step before.
     return triton.compile(source, target=target(), options=options).asm["ptx"]
 
