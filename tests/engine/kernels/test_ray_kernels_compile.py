@@ -49,6 +49,8 @@ def network(kind: str, **changes: Any) -> dict[str, Any]:
     found: dict[str, Any] = {f"p_{name}": F32 for name in ("w0", "b0", "w1", "b1", "out", "g")}
     found |= {f"p_{name}": f"*{kind}" for name in ("x", "u", "g_x")} | {"p_shares": F32}
     sizes = {"F": 32, "H": 64, "D": 4, "BF": 32, "BH": 64, "BD": 16, "BP": 64}
+    # As the encoding leaves its features: points side by side.
+    found |= {f"stride_{t}{axis}": 1 if axis == "p" else "i32" for t in "xug" for axis in "spf"}
     return found | {"num_points": "i32"} | sizes | changes
 
 
