@@ -104,7 +104,7 @@ def _remaining(
 def _progress(summary: RunSummary | None) -> str:
     if summary is None:
         return "not over (running, or killed: run it again to go on)"
-    spent = f"{summary.gpu_seconds:,.0f} GPU seconds in {summary.wall_seconds:,.0f} seconds"
+    spent = f"{summary.gpu_seconds:,.0f} device seconds in {summary.wall_seconds:,.0f} seconds"
     made = f"{summary.num_committed:,} made with {spent}"
     return f"ended {summary.finished_at} with code {summary.exit_code}: {made}"
 

@@ -37,7 +37,8 @@ def check(
         num_seeds=seeds_per_prompt,
         strict=strict,
     )
-    lines = [f"{url}: {len(plan.tasks)} prompts, {len(plan.rejections)} rejected"]
+    made, refused = _counted(len(plan.tasks), "asset"), _counted(len(plan.rejections), "row")
+    lines = [f"{url}: {made} to make, {refused} rejected"]
     if carried.names:
         lines.append(f"columns carried into the dataset: {', '.join(carried.names)}")
     lines += _rejections(plan)
@@ -47,6 +48,10 @@ def check(
     if model is not None:
         lines.append(f"guidance {model}: complete, in {models.find(model).path}")
     return "\n".join(lines)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _rejections(plan: Plan) -> list[str]:

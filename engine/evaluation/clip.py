@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, CLIPModel
 
 from engine.evaluation import clip_files
+from engine.guidance.quiet import no_bars
 
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
@@ -52,6 +53,7 @@ class Clip:
         self._has_cut = False
 
     @classmethod
+    @no_bars()
     def load(cls, path: Path, *, device: torch.device | str) -> "Clip":
         """Reads a directory. Raises ValueError, in one line with the mend, where there is none."""
         clip_files.check(path)

@@ -39,7 +39,11 @@ def write_sheets(out: Path, subjects: Sequence[Subject]) -> None:
     """Writes `best.png` and `worst.png`: up to 24 subjects each."""
     order = sorted(subjects, key=lambda subject: badness(subject[0]))
     for name, chosen in (("best", order[:NUM_ROWS]), ("worst", order[: -NUM_ROWS - 1 : -1])):
-        write_sheet(out / f"{name}.png", f"the {name} {len(chosen)} of {len(order)}", chosen)
+        write_sheet(out / f"{name}.png", _head(name, len(chosen), len(order)), chosen)
+
+
+def _head(name: str, shown: int, total: int) -> str:
+    return f"all {total}, {name} first" if shown == total else f"the {name} {shown} of {total}"
 
 
 def write_sheet(path: Path, head: str, subjects: Sequence[Subject]) -> None:

@@ -130,7 +130,7 @@ class Bench:
             "variation": variation.name,
             "score": score_of(found, chamfer),
             "seconds": round(outcome.seconds, 1),
-            "ms_a_step": round(1000.0 * outcome.seconds / recipe.iterations, 1),
+            "ms_a_step": round(outcome.ms_a_step, 1),
             "evaluations": recipe.evaluations,
             "ok": outcome.num_ok,
             "chamfer": chamfer if math.isfinite(chamfer) else None,

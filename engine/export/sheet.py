@@ -34,16 +34,18 @@ def contact_sheet(rows: Sequence[Row], head: str) -> bytes:
     height = side + _MAX_LINES * _LINE + _GAP
     num_columns = math.ceil(math.sqrt(len(tiles) * height / width))
     num_rows = math.ceil(len(tiles) / num_columns)
-    top = _LINE + 2 * _GAP
+    said = _wrapped(head, font, num_columns * width - _GAP, max_lines=None)
+    top = (1 + said.count("\n")) * _LINE + 2 * _GAP
     sheet = Image.new("RGB", (num_columns * width + _GAP, top + num_rows * height), "white")
     pen = ImageDraw.Draw(sheet)
-    pen.text((_GAP, _GAP), head, font=font, fill=_INK)
+    pen.text((_GAP, _GAP), said, font=font, fill=_INK)
     for index, (row, tile) in enumerate(zip(rows, tiles, strict=True)):
         column, line = index % num_columns, index // num_columns
         x, y = _GAP + column * width, top + line * height
         for k, picture in enumerate(tile):
             sheet.paste(picture, (x + k * side, y))
-        pen.text((x, y + side), _wrapped(row.caption, font, width - _GAP), font=font, fill=_INK)
+        caption = _wrapped(row.caption, font, width - _GAP, max_lines=_MAX_LINES)
+        pen.text((x, y + side), caption, font=font, fill=_INK)
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
     return buffer.getvalue()
@@ -55,8 +57,8 @@ def _on_white(png: bytes) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours).convert("RGB")
 
 
-def _wrapped(text: str, font: Any, width: int) -> str:
-    """At most two lines that fit; the rest becomes dots."""
+def _wrapped(text: str, font: Any, width: int, *, max_lines: int | None) -> str:
+    """Lines that fit; of more than may be the rest becomes dots."""
     letters = max(1, int(width / font.getlength("n")))
-    lines = textwrap.wrap(text, letters, max_lines=_MAX_LINES, placeholder=" ...")
+    lines = textwrap.wrap(text, letters, max_lines=max_lines, placeholder=" ...")
     return "\n".join(lines)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from engine.guidance.attention import align_texts
 from engine.guidance.guidance import TextSide
+from engine.guidance.quiet import no_bars
 from engine.guidance.texts import MAX_TOKENS
 
 _PREDICTIONS = ("epsilon", "v_prediction")
@@ -120,6 +121,7 @@ def compiled(unet: Any, device: torch.device) -> Any:
     return torch.compile(unet, options=options, dynamic=False)
 
 
+@no_bars()
 def load_unet(path: Any, device: torch.device, dtype: torch.dtype | None) -> UNet2DConditionModel:
     """The U-Net of a pipeline directory."""
     return UNet2DConditionModel.from_pretrained(

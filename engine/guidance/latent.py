@@ -21,6 +21,7 @@ from engine.guidance import files
 from engine.guidance.attention import use_products
 from engine.guidance.denoiser import Denoiser, compiled, load_unet, stored_dtype
 from engine.guidance.guidance import TextSide
+from engine.guidance.quiet import no_bars
 from engine.guidance.texts import TextEncoder
 
 
@@ -60,6 +61,7 @@ class LatentGuidance(Denoiser):
         self._mean = compiled(self._posterior_mean, self.device)
 
     @classmethod
+    @no_bars()
     def load(
         cls,
         path: str | Path,

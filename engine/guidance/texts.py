@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
 
 from engine.guidance import files
+from engine.guidance.quiet import no_bars
 
 MAX_TOKENS = 77
 _LARGE_BYTES = 4 * 2**30
@@ -39,6 +40,7 @@ class TextEncoder:
         """What it computes in, so that embeddings kept in it lose nothing."""
 
     @classmethod
+    @no_bars()
     def load(
         cls, path: str | Path, *, device: torch.device | str, dtype: torch.dtype | None = None
     ) -> "TextEncoder":

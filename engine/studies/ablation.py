@@ -30,7 +30,7 @@ from engine.evaluation.stage import ELEVATION_DEG
 from engine.evaluation.variations import Variation
 from engine.primitives.truth import FOV_Y_DEG, RADIUS
 from engine.recipe import Recipe
-from engine.studies import study
+from engine.studies import order, study
 
 NARROW = CameraConfig(
     elevation_deg=(ELEVATION_DEG, ELEVATION_DEG),
@@ -78,9 +78,12 @@ def variations(recipe: Recipe) -> list[Variation]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = study.parser("ablation", split="test", judge="j2", prompts=48)
+    parser = order.parser("ablation", __doc__, split="test", judge="j2", prompts=48)
+    order.add_choice(parser, [v.name for v in variations(recipes.get(order.RECIPE))])
     given = parser.parse_args(arguments)
-    study.run(given, variations(study.base_of(given)))
+    with order.mistakes(parser):
+        asked = order.order(given, variations(order.base_of(given)))
+    study.run(asked)
 
 
 if __name__ == "__main__":

@@ -20,11 +20,12 @@ from fractions import Fraction
 from engine import recipes
 from engine.evaluation.variations import Variation
 from engine.recipe import Recipe
-from engine.studies import study
+from engine.studies import order, study
 from engine.studies.chart import Point, Series, chart
 from engine.studies.fast_candidates import candidates
 from engine.studies.results import Result
 
+FAST = "primitives_fast"
 SHARES = (Fraction(1, 8), Fraction(1, 4), Fraction(1, 2), Fraction(1), Fraction(2))
 _SHOWN = {"colour retrieval": "colour_retrieval", "geometry retrieval": "geometry_retrieval"}
 
@@ -87,10 +88,16 @@ def drawn(found: Sequence[Result]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = study.parser("evaluations", split="dev", judge="j1", prompts=48)
-    parser.add_argument("--fast", default="primitives_fast", help="the recipe candidates vary")
+    parser = order.parser("evaluations", __doc__, split="dev", judge="j1", prompts=48)
+    usual = variations(recipes.get(order.RECIPE), recipes.get(FAST))
+    order.add_choice(parser, [v.name for v in usual])
+    told = "the recipe that candidates vary (default: %(default)s)"
+    parser.add_argument("--fast", default=FAST, help=told)
     given = parser.parse_args(arguments)
-    found = study.run(given, variations(study.base_of(given), recipes.find(given.fast)))
+    with order.mistakes(parser):
+        offered = variations(order.base_of(given), recipes.find(given.fast))
+        asked = order.order(given, offered)
+    found = study.run(asked)
     said = knee(found)
     with (given.out / "table.md").open("a") as file:
         file.write(f"\n{said}")

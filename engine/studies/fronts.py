@@ -27,6 +27,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from engine import recipes
 from engine.evaluation.janus import BACK, janus
 from engine.evaluation.judge import Judge
 from engine.evaluation.lexicon import Lexicon
@@ -37,7 +38,7 @@ from engine.primitives.grammar import Spec
 from engine.primitives.kinds import NUM_PROPORTIONS
 from engine.primitives.splits import Split, choose, specs_of
 from engine.recipe import Recipe
-from engine.studies import study
+from engine.studies import order, study
 from engine.studies.results import Result, Row
 
 FRONTED = ("house", "car", "snowman", "robot", "duck", "teapot", "television")
@@ -135,12 +136,14 @@ COLUMNS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = study.parser("fronts", split="test", judge="j2", prompts=48)
+    parser = order.parser("fronts", __doc__, split="test", judge="j2", prompts=48)
+    order.add_choice(parser, [v.name for v in variations(recipes.get(order.RECIPE))])
     given = parser.parse_args(arguments)
-    specs = fronted(given.split, given.prompts, given.seed)
-    study.run(given, variations(study.base_of(given)), specs, examine, COLUMNS)
+    with order.mistakes(parser):
+        asked = order.order(given, variations(order.base_of(given)), fronted)
+    study.run(asked, examine, COLUMNS)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    true = truth(specs, Lexicon(Judge.load(given.judge, device)), device)
+    true = truth(asked.specs, Lexicon(Judge.load(given.judge, device)), device)
     figures = ", ".join(f"{head} {mean(true, head.replace(' ', '_')):.3f}" for head in COLUMNS)
     said = f"True shapes of the same scenes: {figures}.\n"
     with (given.out / "table.md").open("a") as file:

@@ -14,18 +14,15 @@ Full is thus chosen on the very scenes that are reported, which is to its advant
 `results.json`, `table.md` and `pictures.png`.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
-from engine import recipes
 from engine.configs.common import Span
 from engine.configs.distillation import DistillationConfig
-from engine.evaluation.judge import Judge
+from engine.evaluation.judge import Judge, directory
 from engine.evaluation.lexicon import Lexicon
 from engine.evaluation.manner import Manner
 from engine.evaluation.stage import AZIMUTHS_DEG, ELEVATION_DEG
@@ -33,12 +30,11 @@ from engine.evaluation.trials import Outcome, Trials
 from engine.guidance import files
 from engine.guidance.pixel import PixelGuidance
 from engine.primitives.captions import caption
-from engine.primitives.splits import Split, choose
+from engine.primitives.splits import choose
 from engine.recipe import Recipe
-from engine.studies import report
+from engine.studies import order, report
 from engine.studies.gradients import Comparison, compare, ratio_of_sizes, texts_of_views
 
-_SEED = 5
 _FEWER = 5.0
 _SLOWER = 3.0
 
@@ -144,30 +140,24 @@ def _compared(trials: Trials, score: Outcome, full: DistillationConfig) -> list[
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m engine.studies.full_gradient")
-    parser.add_argument("--recipe", default="primitives")
-    parser.add_argument("--guidance", help="a model directory instead of the recipe's")
-    parser.add_argument("--judge", default="j1", help="j1 or a directory; j2 only reports")
-    parser.add_argument("--split", choices=get_args(Split), default="dev")
-    parser.add_argument("--prompts", type=int, default=24)
-    parser.add_argument("--slots", type=int, help="by default as many as there are prompts")
-    parser.add_argument("--steps", type=int, default=300, help="of score")
-    parser.add_argument("--seed", type=int, default=_SEED)
-    parser.add_argument("--compile", action="store_true", help="compile the U-Net")
-    parser.add_argument("--out", type=Path, required=True)
+    parser = order.parser("full_gradient", __doc__, split="dev", judge="j1", prompts=24)
+    told = "of score (default: %(default)s)"
+    parser.add_argument("--steps", type=int, default=300, help=told)
     given = parser.parse_args(arguments)
-    base = recipes.find(given.recipe)
+    with order.mistakes(parser):
+        base = replace(order.base_of(given), iterations=given.steps)
+        path = order.model_of(given)
+        specs = choose(given.split, given.prompts, given.seed)
+        manner = Manner(slots=len(specs) if given.slots is None else given.slots)
+        directory(given.judge)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    path = files.resolve(given.guidance or base.guidance)
     guidance = PixelGuidance.load(path, device=device, compiled=given.compile)
-    specs = choose(given.split, given.prompts, given.seed)
-    slots = given.slots or len(specs)
     lexicon = Lexicon(Judge.load(given.judge, device))
-    trials = Trials(guidance, lexicon, specs, seed=given.seed, manner=Manner(slots=slots))
+    trials = Trials(guidance, lexicon, specs, seed=given.seed, manner=manner)
     findings = study(trials, base, given.steps)
     facts: dict[str, Any] = {
         **{name: value for name, value in vars(given).items() if name != "out"},
-        "slots": slots,
+        "slots": manner.slots,
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "torch": torch.__version__,
         "unet_dtype": str(guidance.dtype),

@@ -22,6 +22,7 @@ and 30,000 times more where it takes new roots. With the judge all fits into 100
 take 35 s with Adam and two minutes with Shampoo.
 """
 
+import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,11 +35,12 @@ from engine.evaluation.variations import Variation
 from engine.optimiser import learning_rate
 from engine.recipe import Recipe
 from engine.starts import Starts
-from engine.studies import precision, shampoo, study
+from engine.studies import order, precision, shampoo, study
 from engine.studies.peers import transplanted
 from engine.studies.results import Result
 from engine.studies.shampoo import Shampoo
 
+PAPER = "dreamfusion_paper"
 STEPS = 500
 EVERY = 25
 FACTORS = (1, 3, 10, 30)
@@ -125,24 +127,33 @@ def _ms_a_step(result: Result) -> str:
 COLUMNS = {"ms a step": _ms_a_step, **precision.COLUMNS}
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = order.parser("optimisers", __doc__, split="test", judge="j2", prompts=8)
+    usual = variations(recipes.get(PAPER), EVERY)
+    order.add_choice(parser, [v.name for v in usual], USUAL)
+    add = parser.add_argument
+    add("--paper", default=PAPER, help="the recipe that is measured (default: %(default)s)")
+    add("--steps", type=int, default=STEPS, help="of a scene (default: %(default)s)")
+    add("--views", type=int, default=1, help="of a scene, a step (default: %(default)s)")
+    rooted = "steps between new roots (default: %(default)s)"
+    add("--every", type=int, default=EVERY, help=rooted)
+    return parser
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = study.parser("optimisers", split="test", judge="j2", prompts=8)
-    parser.add_argument("--paper", default="dreamfusion_paper", help="the recipe that is measured")
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--views", type=int, default=1, help="of a scene, a step")
-    parser.add_argument("--every", type=int, default=EVERY, help="steps between new roots")
+    parser = _parser()
     given = parser.parse_args(arguments)
-    given.only = given.only or USUAL
-    if given.every < 1:
-        raise ValueError(f"--every: expected 1 step or more, got {given.every}")
-    paper, ours = recipes.find(given.paper), study.base_of(given)
-    recipe = embedded(paper, ours, steps=given.steps, views=given.views)
-    offered = variations(recipe, given.every)
-    if any(variation.optimiser for variation in study.chosen(offered, given.only)):
-        # Before anything is made.
-        shampoo.library()
-    found = study.run(given, offered, columns=COLUMNS)
+    with order.mistakes(parser):
+        if given.every < 1:
+            raise ValueError(f"--every: expected 1 step or more, got {given.every}")
+        paper, ours = recipes.find(given.paper), order.base_of(given)
+        recipe = embedded(paper, ours, steps=given.steps, views=given.views)
+        asked = order.order(given, variations(recipe, given.every))
+        if any(variation.optimiser for variation in asked.wanted):
+            # Before anything is made.
+            shampoo.library()
+    found = study.run(asked, columns=COLUMNS)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     said = in_words(found, recipe, given.every, device)
     with (given.out / "table.md").open("a") as file:

@@ -27,8 +27,9 @@ from engine import recipes
 from engine.configs.fields import FieldConfig, HashGridConfig
 from engine.evaluation.variations import Variation
 from engine.recipe import Recipe
-from engine.studies import study
+from engine.studies import order, study
 
+FAST = "primitives_fast"
 USUAL = ["ours*", "threestudio, dense grid, as many*"]
 """What runs without `--only`."""
 
@@ -77,12 +78,17 @@ def variations(ours: Recipe, fast: Recipe, peer: Recipe) -> list[Variation]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = study.parser("peers", split="test", judge="j2", prompts=48)
-    parser.add_argument("--fast", default="primitives_fast", help="our fast variant")
+    parser = order.parser("peers", __doc__, split="test", judge="j2", prompts=48)
+    peer = recipes.get("threestudio_if")
+    usual = variations(recipes.get(order.RECIPE), recipes.get(FAST), peer)
+    order.add_choice(parser, [v.name for v in usual], USUAL)
+    told = "our fast variant (default: %(default)s)"
+    parser.add_argument("--fast", default=FAST, help=told)
     given = parser.parse_args(arguments)
-    given.only = given.only or USUAL
-    ours, fast, peer = study.base_of(given), recipes.find(given.fast), recipes.get("threestudio_if")
-    study.run(given, variations(ours, fast, peer))
+    with order.mistakes(parser):
+        offered = variations(order.base_of(given), recipes.find(given.fast), peer)
+        asked = order.order(given, offered)
+    study.run(asked)
 
 
 if __name__ == "__main__":

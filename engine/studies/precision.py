@@ -25,10 +25,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+from engine import recipes
 from engine.evaluation.manner import Manner
 from engine.evaluation.variations import Variation
 from engine.recipe import Recipe
-from engine.studies import study
+from engine.studies import order, study
 from engine.studies.paired import Paired, paired
 from engine.studies.results import Result, Row
 
@@ -105,10 +106,14 @@ COLUMNS = {"last losses, medians": _told}
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = study.parser("precision", split="test", judge="j2", prompts=32)
+    slots = "the recipe's number"
+    parser = order.parser("precision", __doc__, split="test", judge="j2", prompts=32, slots=slots)
+    order.add_choice(parser, [v.name for v in variations(recipes.get(order.RECIPE), Manner())])
     given = parser.parse_args(arguments)
-    offered = variations(study.base_of(given), study.manner_of(given))
-    found = {result.name: result for result in study.run(given, offered, columns=COLUMNS)}
+    with order.mistakes(parser):
+        offered = variations(order.base_of(given), order.manner_of(given))
+        asked = order.order(given, offered)
+    found = {result.name: result for result in study.run(asked, columns=COLUMNS)}
     shipped = found.pop(SHIPPED, None)
     if shipped is None:
         return

@@ -2,28 +2,23 @@
 
     python -m engine.studies.NAME --out DIR [--only "a pattern"] [--part 1/2] ...
 
-Each variation is optimised, all scenes in one gang, shown to the judge, and kept before the next
-begins: a line of `results.jsonl` and its pictures. The same command goes on where a broken one
-stopped. Several GPUs may share a study and its DIR: each with variations of its own (`--only`), or
-with scenes of its own (`--part`); who comes last writes the tables of all. `table.md`,
-`results.json` and `pictures.png` are of what is there.
+Each variation is optimised, all scenes in one gang unless its manner or `--slots` says otherwise,
+shown to the judge, and kept before the next begins: a line of `results.jsonl` and its pictures. The
+same command goes on where a broken one stopped. Several GPUs may share a study and its DIR: each
+with variations of its own (`--only`), or with scenes of its own (`--part`); who comes last writes
+the tables of all. `table.md`, `results.json` and `pictures.png` are of what is there.
 
 Axes: N scenes, V views of the stage.
 """
 
-import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engine import recipes
 from engine.evaluation.chamfer import Chamfer
 from engine.evaluation.judge import Judge
 from engine.evaluation.lexicon import Lexicon
@@ -34,12 +29,10 @@ from engine.guidance import files
 from engine.guidance.pixel import PixelGuidance
 from engine.primitives.captions import caption
 from engine.primitives.grammar import Spec
-from engine.primitives.splits import Split, choose
-from engine.recipe import Recipe
 from engine.studies import report, results, strips
+from engine.studies.order import Order
 from engine.studies.results import Key, Part, Result, Row
 
-SEED = 5
 NUM_SHOWN = 12
 
 Examine = Callable[[Float[Tensor, "N V 3 h w"], Sequence[Spec], Lexicon], Sequence[Row]]
@@ -56,81 +49,27 @@ def nothing_more(
     return [{} for _ in specs]
 
 
-def parser(name: str, *, split: Split, judge: str, prompts: int) -> argparse.ArgumentParser:
-    """The flags that every study of variations has."""
-    found = argparse.ArgumentParser(prog=f"python -m engine.studies.{name}")
-    found.add_argument("--out", type=Path, required=True)
-    found.add_argument("--recipe", default="primitives", help="a name, or a file of JSON")
-    found.add_argument("--guidance", help="a model directory instead of the recipe's")
-    found.add_argument("--judge", default=judge, help="j1, j2 or a directory; j2 only reports")
-    found.add_argument("--split", choices=get_args(Split), default=split)
-    found.add_argument("--prompts", type=int, default=prompts)
-    found.add_argument("--seed", type=int, default=SEED)
-    found.add_argument("--slots", type=int, help="by default as many as there are prompts")
-    found.add_argument("--only", action="append", help="a variation, or a pattern with * and ?")
-    found.add_argument("--part", default="1/1", help="k/n: the kth of n shares of the scenes")
-    found.add_argument("--compile", action="store_true", help="compile the U-Net")
-    found.add_argument("--launched", action="store_true", help="do not record CUDA graphs")
-    return found
-
-
-def base_of(given: argparse.Namespace) -> Recipe:
-    """The recipe that is varied. Raises ValueError for one that is not known."""
-    return recipes.find(given.recipe)
-
-
-def manner_of(given: argparse.Namespace) -> Manner:
-    """How recipes are run, where that is not what is varied."""
-    return Manner(slots=given.slots, compiled=given.compile, captured=not given.launched)
-
-
-def chosen(offered: Sequence[Variation], patterns: Sequence[str] | None) -> list[Variation]:
-    """Those whose names fit one of the patterns; all of them where there are none.
-
-    Raises ValueError at a pattern that fits none.
-    """
-    for pattern in patterns or ():
-        if not any(fnmatchcase(variation.name, pattern) for variation in offered):
-            names = ", ".join(repr(variation.name) for variation in offered)
-            raise ValueError(f"--only: expected one of {names}, or a pattern, got {pattern!r}")
-    return [
-        variation
-        for variation in offered
-        if patterns is None or any(fnmatchcase(variation.name, p) for p in patterns)
-    ]
-
-
 def run(
-    given: argparse.Namespace,
-    offered: Sequence[Variation],
-    specs: Sequence[Spec] | None = None,
-    examine: Examine = nothing_more,
-    columns: Columns | None = None,
+    order: Order, examine: Examine = nothing_more, columns: Columns | None = None
 ) -> list[Result]:
-    """Makes what is asked for and missing, writes the tables; returns all results that there are.
-
-    Raises ValueError where the flags ask for what is not there.
-    """
-    wanted = chosen(offered, given.only)
-    specs = choose(given.split, given.prompts, given.seed) if specs is None else specs
-    path = files.resolve(given.guidance or base_of(given).guidance)
+    """Makes what is asked for and missing, writes the tables; returns all results there are."""
     key = Key(
-        guidance_digest=files.digest(path),
-        judge=given.judge,
-        split=given.split,
-        prompts=len(specs),
-        seed=given.seed,
-        part=Part.read(given.part),
+        guidance_digest=files.digest(order.model),
+        judge=order.judge,
+        split=order.split,
+        prompts=len(order.specs),
+        seed=order.seed,
+        part=order.part,
     )
-    rows = results.read(given.out / "results.jsonl")
-    missing = [v for v in wanted if results.find(rows, key.of(v)) is None]
+    rows = results.read(order.out / "results.jsonl")
+    missing = [v for v in order.wanted if results.find(rows, key.of(v)) is None]
     if missing:
-        bench = _Bench(given, path, key, specs, examine)
+        bench = _Bench(order, key, examine)
         for variation in missing:
             bench.run(variation)
             # A run that is cut off leaves its tables, too.
-            _write(given.out, key, offered, specs, columns or {})
-    found, table = _write(given.out, key, offered, specs, columns or {})
+            _write(order, key, columns or {})
+    found, table = _write(order, key, columns or {})
     print(table, flush=True)
     return found
 
@@ -138,26 +77,17 @@ def run(
 class _Bench:
     """The models, each loaded once, and this process's scenes."""
 
-    def __init__(
-        self,
-        given: argparse.Namespace,
-        path: Path,
-        key: Key,
-        specs: Sequence[Spec],
-        examine: Examine,
-    ) -> None:
+    def __init__(self, order: Order, key: Key, examine: Examine) -> None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._device, self._path = device, path
-        self._key, self._out, self._examine = key, given.out, examine
-        first, end = key.part.span(len(specs))
-        self._specs = specs[first:end]
-        if not self._specs:
-            raise ValueError(f"--part: expected a share of {len(specs)} scenes, {given.part} is 0")
-        self._lexicon = Lexicon(Judge.load(given.judge, device))
+        self._device, self._path = device, order.model
+        self._key, self._out, self._examine = key, order.out, examine
+        first, end = order.part.span(len(order.specs))
+        self._specs = order.specs[first:end]
+        self._lexicon = Lexicon(Judge.load(order.judge, device))
         self._ruler = Chamfer(device)
-        self._usual = manner_of(given)
+        self._usual = order.manner
         # A scene's seed is its number's, whoever makes it.
-        self._seed = given.seed + first
+        self._seed = order.seed + first
         self._models: dict[tuple[bool, bool], PixelGuidance] = {}
 
     def run(self, variation: Variation) -> None:
@@ -182,10 +112,9 @@ class _Bench:
         return Trials(model, self._lexicon, self._specs, seed=self._seed, manner=manner)
 
 
-def _write(
-    out: Path, key: Key, offered: Sequence[Variation], specs: Sequence[Spec], columns: Columns
-) -> tuple[list[Result], str]:
+def _write(order: Order, key: Key, columns: Columns) -> tuple[list[Result], str]:
     """Writes what is of all variations that are there; returns them, and their table."""
+    out, offered = order.out, order.offered
     rows = results.read(out / "results.jsonl")
     found = [result for v in offered if (result := results.collect(rows, key, v)) is not None]
     facts = {
@@ -203,7 +132,7 @@ def _write(
     # The first scenes are those of the first part.
     first = replace(key, part=Part(count=key.part.count))
     pictures = {v.name: out / "pictures" / f"{first.stem(v)}.png" for v in offered}
-    strips.write_sheet(out / "pictures.png", [caption(spec) for spec in specs], pictures)
+    strips.write_sheet(out / "pictures.png", [caption(spec) for spec in order.specs], pictures)
     return found, table
 
 

@@ -112,8 +112,9 @@ def announcement(job: Job, num_actors: int) -> str:
     rejected = f", {len(plan.rejections)} rejected" if plan.rejections else ""
     limit = job.settings.limit
     looked = f" among the first {limit} of the manifest (--limit)" if limit else ""
+    things = "asset" if len(plan.tasks) == 1 else "assets"
     return (
-        f"{len(plan.tasks)} prompts to make{looked}{already}{rejected}; "
+        f"{len(plan.tasks)} {things} to make{looked}{already}{rejected}; "
         f"recipe {job.choice.default}, {num_actors} {'actor' if num_actors == 1 else 'actors'}, "
         f"output {job.store.url}"
     )

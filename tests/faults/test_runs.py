@@ -172,8 +172,8 @@ def test_two_drivers_that_share_an_output(scene: MakeScene, kind: str) -> None:
             assert two.wait() == 0, two.said
         (notes / "released").touch()
         assert one.wait() == 0, one.said
-    assert "4 prompts to make" in one.said
-    assert "4 prompts to make" in two.said
+    assert "4 assets to make" in one.said
+    assert "4 assets to make" in two.said
     assert one.said.count("] duplicate") >= 1
     play.conclude()
 
@@ -311,6 +311,6 @@ def test_quarantined_prompts_are_let_in_again(scene: MakeScene) -> None:
     assert said.startswith("let in again: 1 prompt (1 diverged)")
     code, said = play.run()
     assert code == 3, said
-    assert "1 prompts to make, 1 already committed" in said
+    assert "1 asset to make, 1 already committed" in said
     assert len(play.failures("diverge")) == 6, "it has as many attempts as the first time"
     play.conclude()

@@ -284,7 +284,7 @@ def test_validate(good: dict[str, str], capsys: pytest.CaptureFixture[str]) -> N
     words = ["validate", "--manifest", good["--manifest"], "--guidance", good["--guidance"]]
     assert main([*words, "--recipe", "smoke"]) == 0
     said = capsys.readouterr().out
-    assert "2 prompts, 1 rejected" in said
+    assert "2 assets to make, 1 row rejected" in said
     assert "row 1: " in said
     assert "columns carried into the dataset: collection" in said
     assert main([*words, "--strict"]) == 2

@@ -135,7 +135,7 @@ def test_a_driver_that_is_killed_is_started_again_and_subtracts(
     assert not list(out.glob("_runs/*/summary.json"))
     again = dreambatch(*words, environment=environment)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "2 prompts to make, 1 already committed" in again.stdout
+    assert "2 assets to make, 1 already committed" in again.stdout
     assert "3 committed (2 in this run)" in again.stdout
     assert [row["attempts"] for row in rows(out, "attempts")] == [1, 1, 1]
     assert len(list((out / "_runs").iterdir())) == 2

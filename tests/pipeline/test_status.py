@@ -82,7 +82,7 @@ def test_the_block_of_text_names_every_count(tmp_path: Path) -> None:
         "  failures     1 diverged",
         "  runs         1",
         f"  newest run   run-1, ended {SUMMARY.finished_at} with code 3: "
-        "2 made with 12 GPU seconds in 3 seconds",
+        "2 made with 12 device seconds in 3 seconds",
         "  manifest     demo.parquet",
     ]
 

@@ -16,13 +16,19 @@ def look(manifest: Path, **changes: object) -> str:
 
 def test_a_manifest_alone(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path / "m.parquet", ["a ball", "a cube"])
-    assert look(manifest) == f"{manifest}: 2 prompts, 0 rejected"
+    assert look(manifest) == f"{manifest}: 2 assets to make, 0 rows rejected"
+
+
+def test_each_seed_of_a_prompt_is_an_asset(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", ["a ball", "a cube"], num_seeds=[2, None])
+    assert look(manifest).endswith("3 assets to make, 0 rows rejected")
+    assert look(manifest, seeds_per_prompt=2).endswith("4 assets to make, 0 rows rejected")
 
 
 def test_long_lists_of_rejections_are_cut(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path / "m.parquet", ["a ball", *[""] * 30])
     lines = look(manifest).splitlines()
-    assert lines[0].endswith("1 prompts, 30 rejected")
+    assert lines[0].endswith("1 asset to make, 30 rows rejected")
     assert len(lines) == 22
     assert lines[-1] == "... and 10 more"
 
@@ -43,7 +49,7 @@ def test_a_row_is_judged_as_a_run_would(tmp_path: Path) -> None:
     recipes = ["smoke", "unheard", "dreamfusion_if", None]
     manifest = write_manifest(tmp_path / "m.parquet", ["a", "b", "c", "d"], recipe=recipes)
     lines = look(manifest).splitlines()
-    assert lines[0].endswith("2 prompts, 2 rejected")
+    assert lines[0].endswith("2 assets to make, 2 rows rejected")
     assert lines[1].startswith("row 1: unknown recipe 'unheard': expected one of ")
     assert lines[2].startswith("row 2: recipe 'dreamfusion_if' is for the model ")
     with pytest.raises(UserError, match="row 1 of the manifest is rejected: unknown recipe"):
@@ -52,12 +58,12 @@ def test_a_row_is_judged_as_a_run_would(tmp_path: Path) -> None:
 
 def test_rows_that_ask_for_one_asset_under_the_named_recipe(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path / "m.parquet", ["a", "a"], recipe=["smoke", None])
-    assert look(manifest).endswith("2 prompts, 0 rejected")
+    assert look(manifest).endswith("2 assets to make, 0 rows rejected")
     assert "row 1: asks for the asset of row 0 again" in look(manifest, recipe="smoke")
 
 
 def test_a_limit_must_be_positive(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path / "m.parquet", ["a", "b"])
-    assert "1 prompts" in look(manifest, limit=1)
+    assert "1 asset to make" in look(manifest, limit=1)
     with pytest.raises(UserError, match="--limit"):
         look(manifest, limit=0)

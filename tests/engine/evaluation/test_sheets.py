@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
+from engine.evaluation import sheets
 from engine.evaluation.sheets import NUM_ROWS, badness, write_sheet, write_sheets
 from engine.evaluation.verdict import Verdict
 from engine.primitives.grammar import Spec
@@ -37,6 +39,22 @@ def test_sheets_show_the_best_and_the_worst(tmp_path: Path) -> None:
         assert {int(s) for s, n in zip(shades, counts, strict=True) if n >= area} - {255} == set(
             expected
         )
+
+
+@pytest.mark.parametrize(
+    ("count", "heads"),
+    [
+        (NUM_ROWS, [f"all {NUM_ROWS}, best first", f"all {NUM_ROWS}, worst first"]),
+        (NUM_ROWS + 1, [f"the {name} {NUM_ROWS} of {NUM_ROWS + 1}" for name in ("best", "worst")]),
+    ],
+)
+def test_heads_say_whether_some_are_left_out(
+    count: int, heads: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    monkeypatch.setattr(sheets, "contact_sheet", lambda _, head: told.append(head) or b"")
+    write_sheets(tmp_path, [(verdict(k), torch.zeros(4, 3, 4, 4)) for k in range(count)])
+    assert told == heads
 
 
 def test_one_sheet(tmp_path: Path) -> None:

@@ -90,7 +90,21 @@ def test_the_row_of_the_report(outcome: trials.Outcome) -> None:
     assert row["figures"]["count"] == 3
     assert [scene["caption"] for scene in row["scenes"]] == [caption(spec) for spec in SPECS]
     assert row["seconds"] > 0
-    assert row["ms_a_step"] == pytest.approx(1000 * row["seconds"] / 4, abs=5.0)
+    # Three scenes fill two slots twice, four steps each time.
+    assert outcome.ms_a_step == pytest.approx(1000 * outcome.seconds / 8)
+    assert row["ms_a_step"] == pytest.approx(outcome.ms_a_step, abs=0.01)
+
+
+def test_a_step_of_a_gang_of_all_scenes_is_one_of_the_recipe_s(lexicon: Lexicon) -> None:
+    steps = []
+    with pytest.MonkeyPatch.context() as patch:
+        honest = Gang.step
+        patch.setattr(Gang, "step", lambda gang: (steps.append(gang), honest(gang))[1])
+        for slots, expected in ((None, 4), (2, 8), (1, 12)):
+            steps.clear()
+            manner = Manner(slots=slots)
+            found = trials.Trials(DiscGuidance(), lexicon, SPECS, seed=7, manner=manner)
+            assert found.run("", RECIPE).num_steps == expected == len(steps)
 
 
 def test_scenes_do_not_depend_on_the_slots(lexicon: Lexicon, outcome: trials.Outcome) -> None:

@@ -35,6 +35,7 @@ def test_each_scene_is_held_against_its_own_shape(monkeypatch: pytest.MonkeyPatc
         name="tried",
         recipe=recipe,
         seconds=1.0,
+        num_steps=1,
         peak_bytes=None,
         scenes=scenes,
         losses=[],

@@ -49,6 +49,7 @@ class PretendedTrials(Trials):
             name=name,
             recipe=recipe,
             seconds=1.0,
+            num_steps=recipe.iterations,
             peak_bytes=None,
             scenes=[],
             losses=[],

@@ -13,8 +13,8 @@ from engine import recipes
 from engine.configs.fields import MipMlpConfig
 from engine.recipe import Recipe
 from engine.studies import optimisers, shampoo
+from engine.studies.order import chosen
 from engine.studies.shampoo import Shampoo
-from engine.studies.study import chosen
 from tests.engine.studies.fakes import Bench
 
 needs_library = pytest.mark.skipif(
@@ -104,24 +104,33 @@ def test_the_command(
 
 
 def test_adam_needs_no_library(
-    studies: Bench, paper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    studies: Bench,
+    paper: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def missing(name: str) -> Any:
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(shampoo, "import_module", missing)
     flags = [*studies.flags(tmp_path), "--paper", str(paper), "--steps", "2"]
-    with pytest.raises(ValueError, match="pip install pytorch-optimizer"):
+    with pytest.raises(SystemExit) as ended:
         optimisers.main(flags)
+    assert ended.value.code == 2
+    assert "pip install pytorch-optimizer" in capsys.readouterr().err.splitlines()[-1]
     assert studies.gangs == []
     optimisers.main([*flags, "--only", "Adam, rate x 30"])
     assert [gang.iterations for gang in studies.gangs] == [2]
     assert "Shampoo" not in (tmp_path / "table.md").read_text()
 
 
-def test_roots_never_are_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="--every: expected 1 step or more, got 0"):
+def test_roots_never_are_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
         optimisers.main(["--out", str(tmp_path), "--every", "0"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "--every: expected 1 step or more, got 0" in said
 
 
 @needs_library

@@ -9,7 +9,7 @@ from engine import recipes
 from engine.configs.fields import HashGridConfig
 from engine.fields.hash_grid import HashGrid
 from engine.studies import peers
-from engine.studies.study import chosen
+from engine.studies.order import chosen
 from tests.engine.studies.fakes import Bench
 
 OURS, FAST, PEER = (recipes.get(n) for n in ("primitives", "primitives_fast", "threestudio_if"))

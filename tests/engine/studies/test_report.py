@@ -22,6 +22,7 @@ OUTCOME = Outcome(
     name="a try",
     recipe=replace(recipes.get("smoke"), iterations=50),
     seconds=4.0,
+    num_steps=50,
     peak_bytes=3 * 2**30,
     scenes=[Scene(FIELD, fields.build(FIELD).initial(torch.tensor([0]))), None],
     losses=[{}, {}],

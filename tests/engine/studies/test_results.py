@@ -39,6 +39,7 @@ def outcome(*rights: bool, seconds: float, score: float, peak: int | None) -> Ou
         name="a try",
         recipe=VARIATION.recipe,
         seconds=seconds,
+        num_steps=1,
         peak_bytes=peak,
         scenes=[None] * len(rights),
         losses=[{"sds": peak or math.nan} for _ in rights],

@@ -1,6 +1,5 @@
-"""The frame of the studies: choosing, going on, sharing; with a judge that needs no weights."""
+"""The frame of the studies: going on, sharing; with a judge that needs no weights."""
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +16,8 @@ from engine.evaluation.variations import Variation
 from engine.primitives.captions import caption
 from engine.primitives.grammar import Spec
 from engine.primitives.splits import choose
-from engine.studies import study
+from engine.studies import order, study
+from engine.studies.order import Order
 from tests.engine.studies.fakes import Bench
 
 SMOKE = replace(recipes.get("smoke"), iterations=2)
@@ -28,35 +28,28 @@ OFFERED = [
 ]
 
 
-def given(bench: Bench, out: Path, *more: str) -> argparse.Namespace:
-    parser = study.parser("tried", split="dev", judge="j1", prompts=2)
-    return parser.parse_args([*bench.flags(out), *more])
+def asked(bench: Bench, out: Path, offered: Sequence[Variation], *flags: str) -> Order:
+    parser = order.parser("tried", None, split="dev", judge="j1", prompts=2)
+    order.add_choice(parser, [variation.name for variation in offered])
+    return order.order(parser.parse_args([*bench.flags(out), *flags]), offered)
 
 
 def lines(out: Path) -> list[dict]:
     return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
 
 
-def test_patterns_choose_in_the_study_s_order() -> None:
-    assert study.chosen(OFFERED, None) == OFFERED
-    assert study.chosen(OFFERED, ["other", "base*"]) == OFFERED
-    assert study.chosen(OFFERED, ["base"]) == OFFERED[:1]
-    with pytest.raises(ValueError, match=r"--only: expected one of 'base', .*, got 'bas'"):
-        study.chosen(OFFERED, ["base", "bas"])
-
-
 def test_a_study_goes_on_where_it_stopped_and_leaves_its_files(
     studies: Bench, tmp_path: Path
 ) -> None:
-    found = study.run(given(studies, tmp_path, "--only", "other"), OFFERED)
+    found = study.run(asked(studies, tmp_path, OFFERED, "--only", "other"))
     assert [result.name for result in found] == ["other"]
     assert len(studies.gangs) == 1
     columns = {"first": lambda result: result.scenes[0]["caption"]}
-    found = study.run(given(studies, tmp_path), OFFERED, columns=columns)
+    found = study.run(asked(studies, tmp_path, OFFERED), columns=columns)
     # In the order in which they are offered, and "other" was not made again.
     assert [result.name for result in found] == [v.name for v in OFFERED]
     assert [gang.iterations for gang in studies.gangs] == [2, 2, 3]
-    captions = [caption(spec) for spec in choose("dev", 2, study.SEED)]
+    captions = [caption(spec) for spec in choose("dev", 2, order.SEED)]
     assert [scene["caption"] for scene in found[0].scenes] == captions
     table = (tmp_path / "table.md").read_text().splitlines()
     assert table[0].startswith("|  | evaluations | s a scene | ok | R 64 |")
@@ -69,14 +62,14 @@ def test_a_study_goes_on_where_it_stopped_and_leaves_its_files(
     with Image.open(tmp_path / "pictures.png") as image:
         assert image.width > 3 * 2 * 128
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 3
-    study.run(given(studies, tmp_path), OFFERED)
+    study.run(asked(studies, tmp_path, OFFERED))
     assert len(studies.gangs) == 3
 
 
 def test_parts_make_the_scenes_that_the_whole_makes(studies: Bench, tmp_path: Path) -> None:
-    whole = study.run(given(studies, tmp_path / "whole"), OFFERED[:1])
+    whole = study.run(asked(studies, tmp_path / "whole", OFFERED[:1]))
     for part in ("2/2", "1/2"):
-        found = study.run(given(studies, tmp_path / "parts", "--part", part), OFFERED[:1])
+        found = study.run(asked(studies, tmp_path / "parts", OFFERED[:1], "--part", part))
     assert [gang.num_scenes for gang in studies.gangs] == [2, 1, 1]
     for part, all_at_once in zip(found[0].scenes, whole[0].scenes, strict=True):
         # A gang of another size sums in another order.
@@ -92,22 +85,19 @@ def test_flags_say_how_gangs_are_run_where_that_is_not_what_is_varied(
 ) -> None:
     manner = Manner(slots=1, is_exact=True)
     offered = [*OFFERED[:1], replace(OFFERED[2], manner=manner)]
-    asked = given(studies, tmp_path, "--slots", "2", "--launched")
-    found = study.run(asked, offered)
+    found = study.run(asked(studies, tmp_path, offered, "--slots", "2", "--launched"))
     assert [(gang.num_slots, gang.is_exact) for gang in studies.gangs] == [(2, False), (1, True)]
     told = [Manner(**result.manner) for result in found if result.manner]
     assert told == [Manner(slots=2, captured=False), manner]
     # Scenes do not depend on the flags: they are not made again under others.
-    study.run(given(studies, tmp_path), offered)
+    study.run(asked(studies, tmp_path, offered))
     assert len(studies.gangs) == 2
 
 
 def test_a_part_alone_says_how_many_scenes_are_missing(studies: Bench, tmp_path: Path) -> None:
-    study.run(given(studies, tmp_path, "--part", "2/2"), OFFERED[:1])
+    study.run(asked(studies, tmp_path, OFFERED[:1], "--part", "2/2"))
     assert "of 1 (2) |" in (tmp_path / "table.md").read_text()
     assert not (tmp_path / "pictures.png").exists()
-    with pytest.raises(ValueError, match="--part: expected a share of 2 scenes, 1/3 is 0"):
-        study.run(given(studies, tmp_path, "--part", "1/3"), OFFERED[:1])
 
 
 def test_what_a_study_asks_besides_is_kept(studies: Bench, tmp_path: Path) -> None:
@@ -115,5 +105,5 @@ def test_what_a_study_asks_besides_is_kept(studies: Bench, tmp_path: Path) -> No
         assert colour.shape == (2, 8, 3, 64, 64)
         return [{"number": k} for k, _ in enumerate(specs)]
 
-    study.run(given(studies, tmp_path), OFFERED[:1], examine=examine)
+    study.run(asked(studies, tmp_path, OFFERED[:1]), examine=examine)
     assert [scene["number"] for scene in lines(tmp_path)[0]["scenes"]] == [0, 1]

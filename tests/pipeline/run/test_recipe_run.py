@@ -2,6 +2,7 @@ from typing import Literal
 
 import pytest
 
+from engine import slots
 from pipeline.commands.run import parse
 from pipeline.run.recipe_run import MOST_SLOTS, is_worth_compiling, slots_of
 
@@ -22,6 +23,10 @@ def test_who_decides_on_the_slots(
     asked: int | Literal["auto"] | None, recipe: int, use_gpu: bool, expected: tuple[int, bool]
 ) -> None:
     assert slots_of(asked, recipe, use_gpu=use_gpu) == expected
+
+
+def test_the_engine_s_benchmarks_go_up_to_as_many() -> None:
+    assert slots.MOST == MOST_SLOTS
 
 
 @pytest.mark.parametrize(

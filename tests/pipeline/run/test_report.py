@@ -67,7 +67,7 @@ def test_a_late_summary_keeps_what_is_known(job: Job) -> None:
 def test_a_limit_is_said(job: Job) -> None:
     limited = replace(job, settings=replace(job.settings, limit=7))
     said = report.announcement(limited, 1)
-    assert said.startswith("3 prompts to make among the first 7 of the manifest (--limit)")
+    assert said.startswith("3 assets to make among the first 7 of the manifest (--limit)")
 
 
 def test_no_directory_is_named_that_is_not_there(job: Job) -> None:
@@ -84,7 +84,7 @@ def test_last_words(job: Job) -> None:
     assert "_rejected" in places["rejected rows"]
     assert "_failures" in places["failures"]
     assert "pandas.read_parquet" in places["next"]
-    assert "3 prompts to make, 1 rejected; recipe smoke, 1 actor" in report.announcement(job, 1)
+    assert "3 assets to make, 1 rejected; recipe smoke, 1 actor" in report.announcement(job, 1)
 
 
 def test_last_words_without_an_asset(job: Job) -> None:
