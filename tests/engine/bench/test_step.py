@@ -180,5 +180,6 @@ def test_a_captured_step_is_timed(tmp_path: Path) -> None:
     assert program.main([*words, "--out", str(tmp_path)]) == 0
     (line,) = (json.loads(text) for text in (tmp_path / "step.jsonl").read_text().splitlines())
     assert line["graphs"] > 0
-    assert line["activity"]["synchronisations"] < 1
+    # For a step long past: see `engine.leash`.
+    assert line["activity"]["synchronisations"] <= 1
     assert set(line["parts_ms"]) == {"unet", "field", "other"}
