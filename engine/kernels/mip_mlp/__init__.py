@@ -14,8 +14,8 @@ PRECISION = torch.bfloat16
 """Of the kernels' products and of what they keep for the gradient; sums are in float32."""
 
 IS_SOUND_ON_GPUS = False
-"""Whether a GPU runs the kernels. On an H200 they were wrong in bfloat16 at a step's size, for a reason
-that is not found yet (see README.md): until it is, a GPU runs the reference."""
+"""Whether a GPU runs the kernels. On an H200 they were wrong in bfloat16 at a step's size, and why
+is not found yet (see README.md): until it is, a GPU runs the reference."""
 
 
 def mip_mlp(
