@@ -115,7 +115,10 @@ def main() -> None:
     parser.add_argument("--slots", type=int)
     parser.add_argument("--compile", action="store_true", help="compile the U-Net")
     arguments = parser.parse_args()
-    recipe = recipes.find(arguments.recipe)
+    try:
+        recipe = recipes.find(arguments.recipe)
+    except ValueError as error:
+        parser.error(str(error))
     if arguments.guidance:
         recipe = dataclasses.replace(recipe, guidance=arguments.guidance)
     show(

@@ -146,18 +146,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--slots", type=int)
     parser.add_argument("--guidance", help="a model directory instead of the recipe's")
     given = parser.parse_args(arguments)
-    recipe = recipes.find(given.recipe)
-    if given.guidance:
-        recipe = dataclasses.replace(recipe, guidance=given.guidance)
-    config = BenchmarkConfig(
-        recipe=recipe,
-        out=given.out,
-        prompts=given.prompts,
-        seeds=given.seeds,
-        split=given.split,
-        judge=given.judge,
-        slots=given.slots,
-    )
+    try:
+        recipe = recipes.find(given.recipe)
+        if given.guidance:
+            recipe = dataclasses.replace(recipe, guidance=given.guidance)
+        config = BenchmarkConfig(
+            recipe=recipe,
+            out=given.out,
+            prompts=given.prompts,
+            seeds=given.seeds,
+            split=given.split,
+            judge=given.judge,
+            slots=given.slots,
+        )
+        check(config)
+    except ValueError as error:
+        parser.error(str(error))
     print(run(config), flush=True)
 
 

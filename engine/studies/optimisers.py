@@ -23,6 +23,7 @@ take 35 s with Adam and two minutes with Shampoo.
 """
 
 import argparse
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -121,7 +122,9 @@ def in_words(found: Sequence[Result], recipe: Recipe, every: int, device: torch.
 
 def _ms_a_step(result: Result) -> str:
     """Of the whole gang."""
-    return f"{1000.0 * result.seconds / result.recipe.iterations:.1f}"
+    slots = (result.manner or {}).get("slots") or len(result.scenes)
+    rounds = math.ceil(len(result.scenes) / slots)
+    return f"{1000.0 * result.seconds / (rounds * result.recipe.iterations):.1f}"
 
 
 COLUMNS = {"ms a step": _ms_a_step, **precision.COLUMNS}
