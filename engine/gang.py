@@ -320,8 +320,7 @@ class Gang:
         is_finite &= _all_finite(self._parameters)
         self._health.observe(step, is_finite, rendering.opacity, rendering.delta[..., 0] > 0)
         self._step.add_(is_running)
-        terms["mean_opacity"] = rendering.opacity.mean(dim=-1)
-        for name, term in terms.items():
+        for name, term in {**terms, "mean_opacity": rendering.opacity.mean(dim=-1)}.items():
             if name in self._last_losses:
                 # What has ended keeps the values of its last step.
                 kept = self._last_losses[name]
