@@ -110,7 +110,12 @@ def check_whole(path: Path, folder: Path, seeds: list[int]) -> None:
     )
     code, words = validate(path)
     assert code == exit_codes.COMPLETE
-    assert f"{len(plan.tasks)} prompts, {len(plan.rejections)} rejected" in words
+    counts = len(plan.tasks), len(plan.rejections)
+    made_words, refused_words = (
+        f"{number:,} {what}" + ("" if number == 1 else "s")
+        for number, what in zip(counts, ("asset", "row"), strict=True)
+    )
+    assert f"{made_words} to make, {refused_words} rejected" in words
 
 
 def check_verdict(path: Path, folder: Path) -> None:
