@@ -1,6 +1,6 @@
 """Work on a gang's device while the gang goes on: exports.
 
-The host of a gang is many steps ahead of its device. On the same stream a result that is waited for
+The host of a gang is some steps ahead of its device. On the same stream a result that is waited for
 would come behind all of them; on another, of higher priority, it comes next.
 """
 

@@ -147,7 +147,6 @@ def measured(bench: AssetsBench, steps: list[dict[str, Any]]) -> Iterator[Assets
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
         yield made(bench, number, [report], report)
 
 

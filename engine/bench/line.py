@@ -138,7 +138,7 @@ def window(
     num_due: int,
 ) -> Window:
     """The figures; `num_due` exports should have been done by the end. `device_ms` need not hold
-    all steps: of a host that is far ahead of its device only the latest are known."""
+    all steps: the last few may not be done yet."""
     busy = sum(max(min(e.end, end) - max(e.start, start), 0.0) for e in exports)
     seconds = max(end - start, 1e-9)
     return Window(

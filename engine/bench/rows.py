@@ -15,8 +15,8 @@ from engine import kernels
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One case on one device."""
+class Measurement:
+    """What every row tells: where it was measured, and of which tree."""
 
     op: str
     part: str
@@ -24,6 +24,12 @@ class Row:
     device: str
     versions: Mapping[str, str | None]
     commit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(Measurement):
+    """One case on one device."""
+
     milliseconds: float | None
     """Median; None where kernels were interpreted, which tells nothing of their speed."""
     samples_per_second: float | None
@@ -38,7 +44,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepRow:
+class StepRow(Measurement):
     """A whole step of a gang on one device. Times are milliseconds of the whole gang's step."""
 
     op: str = "step"
@@ -46,9 +52,6 @@ class StepRow:
     """The model."""
     setting: str
     """Recipe, slots, views, and what was switched on."""
-    device: str
-    versions: Mapping[str, str | None]
-    commit: str
     slots: int
     views: int
     samples: int
@@ -80,7 +83,7 @@ class StepRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefillRow:
+class RefillRow(Measurement):
     """A gang whose slots were filled again and again, on one device."""
 
     op: str = "refills"
@@ -88,9 +91,6 @@ class RefillRow:
     """The recipe."""
     setting: str
     """Slots, steps of a scene, and what was switched on."""
-    device: str
-    versions: Mapping[str, str | None]
-    commit: str
     slots: int
     iterations: int
     refills: int
@@ -101,7 +101,7 @@ class RefillRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AssetsRow:
+class AssetsRow(Measurement):
     """Whole assets made by gangs and exported beside them, on so many devices of one machine."""
 
     op: str = "assets"
@@ -109,9 +109,6 @@ class AssetsRow:
     """The model."""
     setting: str
     """Recipe, slots, devices, and what was switched on."""
-    device: str
-    versions: Mapping[str, str | None]
-    commit: str
     slots: int
     devices: int = 1
     scenes: int
@@ -143,9 +140,6 @@ class AssetsRow:
     """Of a device."""
 
 
-AnyRow = Row | StepRow | RefillRow | AssetsRow
-
-
 def device_name(device: torch.device) -> str:
     """As its vendor names it; of a CPU, that kernels are interpreted there."""
     if device.type == "cuda":
@@ -173,7 +167,7 @@ def commit() -> str:
     return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
-def keep(path: Path, rows: Iterable[AnyRow]) -> None:
+def keep(path: Path, rows: Iterable[Measurement]) -> None:
     """Writes rows behind those in the file that have other keys."""
     new = list(rows)
     replaced = {_key(asdict(row)) for row in new}

@@ -4,8 +4,9 @@
 <op>/fused.py      the kernels and their autograd; a large op has its kernels in files beside it
 <op>/__init__.py   the public functions, which choose between the two
 <op>/README.md     the mathematics, and what bounds the speed
+tiles.py           what all kernels that multiply matrices need
 
-All run over a leading scene axis. Triton is imported by `fused.py` and the files of kernels alone,
+All run over a leading scene axis. Triton is imported by `fused.py` and files of kernels alone,
 so that importing an op needs none.
 
 The environment's DREAMBATCH_KERNELS=0 switches them off, to compare.

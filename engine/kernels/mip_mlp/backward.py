@@ -11,7 +11,6 @@ import triton.language as tl
 
 from engine.kernels.mip_mlp.tiles import (
     along,
-    dot,
     encoding,
     matrix,
     mean,
@@ -20,6 +19,7 @@ from engine.kernels.mip_mlp.tiles import (
     silu_bend,
     silu_slope,
 )
+from engine.kernels.tiles import dot
 
 
 @triton.jit

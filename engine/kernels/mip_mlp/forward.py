@@ -10,7 +10,6 @@ import triton.language as tl
 
 from engine.kernels.mip_mlp.tiles import (
     along,
-    dot,
     encoding,
     matrix,
     norm_row,
@@ -19,6 +18,7 @@ from engine.kernels.mip_mlp.tiles import (
     silu,
     silu_slope,
 )
+from engine.kernels.tiles import dot
 
 
 @triton.jit

@@ -18,6 +18,7 @@ from engine.kernels.mip_mlp.backward import mip_mlp_along_kernel, mip_mlp_bwd_ke
 from engine.kernels.mip_mlp.forward import mip_mlp_fwd_kernel
 from engine.kernels.mip_mlp.products import mip_mlp_blocks_kernel, mip_mlp_ends_kernel
 from engine.kernels.mip_mlp.weights import Weights
+from engine.kernels.tiles import side
 
 FORWARD = {"BP": 64, "num_warps": 4, "num_stages": 1}
 ALONG = {"BP": 64, "num_warps": 8, "num_stages": 1}
@@ -29,8 +30,6 @@ end in an illegal access, for a reason that is not known."""
 _BLOCK_PROGRAMS, _END_PROGRAMS = 52, 256
 """Programs that share a scene's points, of a block and at the ends. Not the chip's number, nor the
 gang's: the order of a scene's sums depends on nothing else."""
-_LEAST = 16
-"""The least side of a matrix product."""
 
 
 def mip_mlp(
@@ -151,12 +150,8 @@ def _sizes(w: Weights, setting: dict[str, int], without: Iterable[str] = ()) -> 
         "H": width,
         "D": num_outputs,
         "NUM_BLOCKS": w.w1.shape[1],
-        "BF": _side(num_features),
-        "BH": _side(width),
-        "BD": _side(num_outputs),
+        "BF": side(num_features),
+        "BH": side(width),
+        "BD": side(num_outputs),
     }
     return {name: size for name, size in sizes.items() if name not in without} | setting
-
-
-def _side(length: int) -> int:
-    return max(_LEAST, int(triton.next_power_of_2(length)))

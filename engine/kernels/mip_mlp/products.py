@@ -13,7 +13,8 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-from engine.kernels.mip_mlp.tiles import dot, encoding, norm_row, normed, silu, silu_slope
+from engine.kernels.mip_mlp.tiles import encoding, norm_row, normed, silu, silu_slope
+from engine.kernels.tiles import dot
 
 
 @triton.jit

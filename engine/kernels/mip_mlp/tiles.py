@@ -14,14 +14,6 @@ import triton.language as tl
 
 @triton.jit
 @no_type_check
-def dot(b_a, b_b, DTYPE: tl.constexpr):
-    """Product of two tiles in a precision, summed in float32."""
-    # Of three partial products for float32, where one would keep 10 bits.
-    return tl.dot(b_a.to(DTYPE), b_b.to(DTYPE), input_precision="tf32x3")
-
-
-@triton.jit
-@no_type_check
 def matrix(
     p_w, index, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BR: tl.constexpr, BC: tl.constexpr
 ):

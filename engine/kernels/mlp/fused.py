@@ -16,6 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from engine.kernels.tiles import dot, side
+
 _POINTS = {"half": 64, "float32": 32}
 """Points of a tile, ..."""
 _WARPS = {"half": 4, "float32": 8}
@@ -23,8 +25,6 @@ _WARPS = {"half": 4, "float32": 8}
 _PROGRAMS = 128
 """Programs that share a scene's tiles. Not the chip's number, nor the gang's: the order of a
 scene's sums depends on nothing else."""
-_LEAST = 16
-"""The least side of a matrix product."""
 
 
 def mlp(
@@ -157,24 +157,12 @@ def _launch(
         F=num_features,
         H=num_units,
         D=num_outputs,
-        BF=_side(num_features),
-        BH=_side(num_units),
-        BD=_side(num_outputs),
+        BF=side(num_features),
+        BH=side(num_units),
+        BD=side(num_outputs),
         BP=_POINTS[_precision(x)],
         num_warps=_WARPS[_precision(x)],
     )
-
-
-def _side(length: int) -> int:
-    return max(_LEAST, int(triton.next_power_of_2(length)))
-
-
-@triton.jit
-@no_type_check
-def _dot(b_a, b_b, DTYPE: tl.constexpr):
-    """Product of two tiles in a precision, summed in float32."""
-    # Of three partial products for float32, where one would keep 10 bits.
-    return tl.dot(b_a.to(DTYPE), b_b.to(DTYPE), input_precision="tf32x3")
 
 
 @triton.jit
@@ -227,13 +215,13 @@ def mlp_fwd_kernel(
         o_p = scene * num_points + o_i
         m_x = m_p[:, None] & (o_f < F)[None, :]
         b_x = tl.load(p_x + o_i[:, None] * stride_xp + o_f[None, :] * stride_xf, m_x, 0.0)
-        b_h = _dot(b_x, b_w0, DTYPE) + b_b0[None, :]  # [BP, BH]
+        b_h = dot(b_x, b_w0, DTYPE) + b_b0[None, :]  # [BP, BH]
         if p_u is None:
             b_h = tl.where(b_h > 0.0, b_h, 0.0)
         else:
             b_u = tl.load(p_u + o_i[:, None] * stride_up + o_f[None, :] * stride_uf, m_x, 0.0)
-            b_h = tl.where(b_h > 0.0, _dot(b_u, b_w0, DTYPE), 0.0)
-        b_out = _dot(b_h, b_w1, DTYPE)  # [BP, BD]
+            b_h = tl.where(b_h > 0.0, dot(b_u, b_w0, DTYPE), 0.0)
+        b_out = dot(b_h, b_w1, DTYPE)  # [BP, BD]
         if p_b1 is not None:
             b_out += b_b1[None, :]
         m_out = m_p[:, None] & (o_d < D)[None, :]
@@ -292,19 +280,19 @@ def mlp_bwd_kernel(
         m_g = m_p[:, None] & (o_d < D)[None, :]
         b_x = tl.load(p_x + o_i[:, None] * stride_xp + o_f[None, :] * stride_xf, m_x, 0.0)
         b_g = tl.load(p_g + o_p[:, None] * D + o_d[None, :], mask=m_g, other=0.0)
-        b_h = _dot(b_x, b_w0, DTYPE) + b_b0[None, :]  # [BP, BH]
+        b_h = dot(b_x, b_w0, DTYPE) + b_b0[None, :]  # [BP, BH]
         m_h = b_h > 0.0
-        b_g_h = tl.where(m_h, _dot(b_g, tl.trans(b_w1), DTYPE), 0.0)  # [BP, BH]
+        b_g_h = tl.where(m_h, dot(b_g, tl.trans(b_w1), DTYPE), 0.0)  # [BP, BH]
         if p_g_x is not None:
             p_tile = p_g_x + o_i[:, None] * stride_gp + o_f[None, :] * stride_gf
-            tl.store(p_tile, _dot(b_g_h, tl.trans(b_w0), DTYPE), mask=m_x)
+            tl.store(p_tile, dot(b_g_h, tl.trans(b_w0), DTYPE), mask=m_x)
         if p_shares is not None:
             if p_u is not None:
                 b_x = tl.load(p_u + o_i[:, None] * stride_up + o_f[None, :] * stride_uf, m_x, 0.0)
-                b_h = _dot(b_x, b_w0, DTYPE)
+                b_h = dot(b_x, b_w0, DTYPE)
             b_h = tl.where(m_h, b_h, 0.0)
-            b_g_w0 += _dot(tl.trans(b_x), b_g_h, DTYPE)
-            b_g_w1 += _dot(tl.trans(b_h), b_g, DTYPE)
+            b_g_w0 += dot(tl.trans(b_x), b_g_h, DTYPE)
+            b_g_w1 += dot(tl.trans(b_h), b_g, DTYPE)
             b_g_b0 += tl.sum(b_g_h, 0)
             b_g_b1 += tl.sum(b_g.to(tl.float32), 0)
     if p_shares is not None:
