@@ -13,10 +13,6 @@ __all__ = ["PRECISION", "Weights", "mip_mlp"]
 PRECISION = torch.bfloat16
 """Of the kernels' products and of what they keep for the gradient; sums are in float32."""
 
-IS_SOUND_ON_GPUS = False
-"""Whether a GPU runs the kernels. On an H200 they were wrong in bfloat16 at a step's size, and why
-is not found yet (see README.md): until it is, a GPU runs the reference."""
-
 
 def mip_mlp(
     weights: Weights, x: Float[Tensor, "S P 3"], kept: Float[Tensor, "S L"]
@@ -27,8 +23,7 @@ def mip_mlp(
     `reference.network` says what follows. Both results can be differentiated to the weights, not to
     x or `kept`; the reference to weights as often as one likes. float64 is left to it.
     """
-    is_unsound = x.is_cuda and not IS_SOUND_ON_GPUS
-    if not kernels.is_fused(x) or is_unsound or weights.w_in.dtype == torch.float64:
+    if not kernels.is_fused(x) or weights.w_in.dtype == torch.float64:
         return reference.mip_mlp(weights, x, kept)
     from engine.kernels.mip_mlp import fused
 

@@ -20,13 +20,12 @@ from engine.kernels.mip_mlp.products import mip_mlp_blocks_kernel, mip_mlp_ends_
 from engine.kernels.mip_mlp.weights import Weights
 from engine.kernels.tiles import side
 
-FORWARD = {"BP": 64, "num_warps": 4, "num_stages": 1}
-ALONG = {"BP": 64, "num_warps": 8, "num_stages": 1}
-BACKWARD = {"BP": 64, "num_warps": 4, "num_stages": 1}
-PRODUCTS = {"BP": 64, "num_warps": 8, "num_stages": 1}
-"""Points of a tile, warps of a program, and how far it loads ahead: not at all. On an H200 with
-Triton 3.6 the forward kernel takes 5.4 ms so and 9.2 with two stages, and two stages of 128 points
-end in an illegal access, for a reason that is not known."""
+FORWARD = {"BP": 32, "num_warps": 4, "num_stages": 1}
+ALONG = {"BP": 32, "num_warps": 4, "num_stages": 1}
+BACKWARD = {"BP": 32, "num_warps": 4, "num_stages": 1}
+PRODUCTS = {"BP": 32, "num_warps": 4, "num_stages": 1}
+"""Points of a tile, warps of a program, and how far it loads ahead: not at all. These are the
+fastest and, with larger tiles, products of 16 columns are wrong on a GPU (see README.md)."""
 _BLOCK_PROGRAMS, _END_PROGRAMS = 52, 256
 """Programs that share a scene's points, of a block and at the ends. Not the chip's number, nor the
 gang's: the order of a scene's sums depends on nothing else."""

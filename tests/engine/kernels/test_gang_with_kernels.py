@@ -65,7 +65,6 @@ def test_a_step_s_gradients_are_the_same(
         pytest.skip("a step in the interpreter; `pytest -m gpu` has the kernels at full size")
     # The interpreter has no products of bfloat16.
     monkeypatch.setattr("engine.kernels.mip_mlp.PRECISION", torch.float32)
-    monkeypatch.setattr("engine.kernels.mip_mlp.IS_SOUND_ON_GPUS", True)
     asked = set()
 
     def is_fused(x: Tensor) -> bool:

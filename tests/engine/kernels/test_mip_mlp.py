@@ -19,7 +19,6 @@ Results = dict[str, Tensor]
 def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """Triton's interpreter has no products of bfloat16."""
     monkeypatch.setattr("engine.kernels.mip_mlp.PRECISION", torch.float32)
-    monkeypatch.setattr("engine.kernels.mip_mlp.IS_SOUND_ON_GPUS", True)
 
 
 def silu(x: Tensor) -> Tensor:
@@ -218,7 +217,6 @@ def cosines(actual: Results, expected: Results) -> Results:
 
 
 @pytest.mark.gpu
-@pytest.mark.xfail(reason="not found yet: engine/kernels/mip_mlp/README.md", strict=True)
 @pytest.mark.parametrize("blur", [0.05, 0.002])
 def test_full_size(blur: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """The paper's network at a step's 2^20 points and some, in bfloat16: cosines to float32.
