@@ -11,6 +11,7 @@ OPS = {
     "adam": "engine.bench.adam",
     "composite": "engine.bench.composite",
     "dense_encode": "engine.bench.dense_encode",
+    "field": "engine.bench.field",
     "hash_encode": "engine.bench.hash_encode",
     "march": "engine.bench.march",
     "mip_mlp": "engine.bench.mip_mlp",
