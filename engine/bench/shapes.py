@@ -84,7 +84,7 @@ class Parts:
     """Its encoder; None for a model of pixels."""
 
     def guidance(
-        self, device: torch.device, *, compiled: bool = False, recomputes: bool = True
+        self, device: torch.device, *, compiled: bool = False, recomputes: bool = False
     ) -> PixelGuidance | LatentGuidance:
         """Guidance around these very networks, so that several of them share their memory."""
         dtype = next(self.unet.parameters()).dtype

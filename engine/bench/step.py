@@ -48,7 +48,7 @@ class StepBench:
     """Of each scene; None: the recipe's."""
     compiled: bool = True
     capture: bool = True
-    recomputes: bool = True
+    recomputes: bool = False
     """Whether an image encoder's activations are made anew on the way back."""
     warm: int = 20
     """Steps before anything is timed."""
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--eager", action="store_true", help="do not compile the networks")
     parser.add_argument("--launched", action="store_true", help="do not record CUDA graphs")
     parser.add_argument(
-        "--keep-activations", action="store_true", help="of an image encoder, for its gradient"
+        "--recompute", action="store_true", help="an image encoder's activations on the way back"
     )
     given = parser.parse_args(arguments)
     is_cuda = torch.cuda.is_available()
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str]) -> int:
             commit=given.commit or rows.commit(),
             compiled=is_cuda and not given.eager,
             capture=not given.launched,
-            recomputes=not given.keep_activations,
+            recomputes=given.recompute,
             warm=given.warm,
             repeats=given.repeats,
         )
