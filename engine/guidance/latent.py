@@ -99,9 +99,9 @@ class LatentGuidance(Denoiser):
     def represent(self, x: Float[Tensor, "B 3 P P"]) -> Float[Tensor, "B C H W"]:
         """Latents in float32, differentiable by x.
 
-        A picture of 512 x 512 takes about 1.1 GiB of activations. A guidance that `recomputes` makes
-        each picture's anew on the way back, so that memory holds those of one; it takes a forward in
-        three more.
+        A picture of 512 x 512 takes about 1.1 GiB of activations. A guidance that `recomputes`
+        makes each picture's anew on the way back, so that memory holds those of one; it takes one
+        forward more.
         """
         if not (self._recomputes and x.requires_grad and len(x) > 1):
             return self._latents(x)
