@@ -3,6 +3,7 @@
     python -m engine.bench hash_encode --out DIR
     python -m engine.bench step --model if --out DIR          # time, part by part: `step.py`
     python -m engine.bench assets --model if --out DIR        # whole assets: `assets.py`
+    python -m engine.bench memory --model if --out DIR        # of a slot: `memory.py`
     python -m engine.bench refills --out DIR                  # memory over scenes: `refills.py`
     python -m engine.bench picture DIR/step.jsonl --out step.svg
 
@@ -26,7 +27,7 @@ from engine.bench.gate import GateError
 from engine.bench.rows import Row
 from engine.bench.timing import copy_rate, median_ms
 
-COMMANDS = ("step", "assets", "refills", "picture")
+COMMANDS = ("step", "assets", "memory", "refills", "picture")
 """What is no op's, each a module with a `main`."""
 
 

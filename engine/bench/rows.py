@@ -101,6 +101,23 @@ class RefillRow(Measurement):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemoryRow(Measurement):
+    """Memory of a recipe's gangs, on one device."""
+
+    op: str = "memory"
+    part: str
+    """The model."""
+    setting: str
+    """Recipe and views."""
+    peaks: Mapping[int, int]
+    """Bytes by the number of scenes, the model included, texts' encoder absent."""
+    room: int
+    """Bytes that a gang may take of this device."""
+    most: int
+    """The largest power of two of scenes there is room for, by the first two peaks."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AssetsRow(Measurement):
     """Whole assets made by gangs and exported beside them, on so many devices of one machine."""
 
