@@ -11,11 +11,13 @@ import triton.language as tl
 
 from engine.kernels.mip_mlp.tiles import (
     along,
+    column,
     encoding,
     matrix,
     mean,
     norm_row,
     normed,
+    silu,
     silu_bend,
     silu_slope,
 )
@@ -124,13 +126,12 @@ def mip_mlp_bwd_kernel(
     D: tl.constexpr,
     NUM_BLOCKS: tl.constexpr,
     BH: tl.constexpr,
-    BD: tl.constexpr,
     BP: tl.constexpr,
 ):
     DTYPE: tl.constexpr = p_h.dtype.element_ty
     scene = tl.program_id(1).to(tl.int64)
     layer = tl.num_programs(1).to(tl.int64) * num_points * H
-    o_p, o_h, o_d = tl.arange(0, BP), tl.arange(0, BH), tl.arange(0, BD)
+    o_p, o_h = tl.arange(0, BP), tl.arange(0, BH)
     first = tl.program_id(0) * BP
     m_p = first + o_p < num_points
     m_h = (o_h < H)[None, :]
@@ -139,17 +140,18 @@ def mip_mlp_bwd_kernel(
     # half of the registers.
     start = scene * num_points + first
     o_t = o_p[:, None] * H + o_h[None, :]
-    o_sums = (scene * tl.num_programs(0) + tl.program_id(0)) * (4 * NUM_BLOCKS + 2)
+    o_sums = (scene * tl.num_programs(0) + tl.program_id(0)) * (4 * NUM_BLOCKS + 2 + D)
     b_h = tl.load(p_h + (start * H + NUM_BLOCKS * layer) + o_t, mask=m_t, other=0.0).to(tl.float32)
-    b_w = tl.load(p_w_out + (scene * H + o_h) * D, mask=o_h < H, other=0.0)[None, :]
-    m_d = m_p[:, None] & (o_d < D)[None, :]
-    b_g = tl.load(p_g_raw + start * D + o_p[:, None] * D + o_d[None, :], mask=m_d, other=0.0)
-    b_y = dot(b_g, tl.trans(matrix(p_w_out, scene, H, D, BH, BD)), DTYPE) * silu_slope(b_h, DTYPE)
+    b_s, b_y = silu(b_h, DTYPE), tl.zeros((BP, BH), tl.float32)
+    for d in range(D):
+        b_q = tl.load(p_g_raw + start * D + o_p * D + d, mask=m_p, other=0.0)[:, None]
+        b_y += b_q * column(p_w_out, scene, d, H, D, BH)
+        _store_sum(p_sums, o_sums + 4 * NUM_BLOCKS + 1 + d, b_q * b_s, H, BH)
     b_v = tl.load(p_v + (start * H + NUM_BLOCKS * layer) + o_t, mask=m_t, other=0.0)
-    b_y += b_w * silu_bend(b_h, DTYPE) * b_v
+    b_y *= silu_slope(b_h, DTYPE)
+    b_y += column(p_w_out, scene, 0, H, D, BH) * silu_bend(b_h, DTYPE) * b_v
     # The slope is the first output's: this goes to the first column of w_out.
-    b_v = b_v * silu_slope(b_h, DTYPE)
-    _store_sum(p_sums, o_sums + 4 * NUM_BLOCKS + 1, b_v, H, BH)
+    _store_sum(p_sums, o_sums + 4 * NUM_BLOCKS + 1 + D, b_v * silu_slope(b_h, DTYPE), H, BH)
     for i in range(NUM_BLOCKS):
         k = NUM_BLOCKS - 1 - i
         block = scene * NUM_BLOCKS + k

@@ -10,6 +10,7 @@ import triton.language as tl
 
 from engine.kernels.mip_mlp.tiles import (
     along,
+    column,
     encoding,
     matrix,
     norm_row,
@@ -50,13 +51,12 @@ def mip_mlp_fwd_kernel(
     NUM_BLOCKS: tl.constexpr,
     BF: tl.constexpr,
     BH: tl.constexpr,
-    BD: tl.constexpr,
     BP: tl.constexpr,
 ):
     DTYPE: tl.constexpr = p_h.dtype.element_ty
     scene = tl.program_id(1).to(tl.int64)
     layer = tl.num_programs(1).to(tl.int64) * num_points * H
-    o_p, o_h, o_d = tl.arange(0, BP), tl.arange(0, BH), tl.arange(0, BD)
+    o_p, o_h = tl.arange(0, BP), tl.arange(0, BH)
     first = tl.program_id(0) * BP
     m_p = first + o_p < num_points
     m_h = (o_h < H)[None, :]
@@ -80,14 +80,14 @@ def mip_mlp_fwd_kernel(
             p_b2, block, H, BH
         )
         tl.store(p_h + (start * H + (k + 1) * layer) + o_t, b_h, mask=m_t)
-    b_w = matrix(p_w_out, scene, H, D, BH, BD)
-    b_raw = dot(silu(b_h, DTYPE), b_w, DTYPE) + row(p_b_out, scene, D, BD)
-    m_d = m_p[:, None] & (o_d < D)[None, :]
-    tl.store(p_raw + start * D + o_p[:, None] * D + o_d[None, :], b_raw, mask=m_d)
+    b_s = silu(b_h, DTYPE)
+    for d in range(D):
+        b_raw = tl.sum(b_s * column(p_w_out, scene, d, H, D, BH), 1)
+        b_raw += tl.load(p_b_out + scene * D + d)
+        tl.store(p_raw + start * D + o_p * D + d, b_raw, mask=m_p)
     # The first output's gradient to what each layer takes; what was stored is read by others.
     tl.debug_barrier()
-    b_w = tl.load(p_w_out + (scene * H + o_h) * D, mask=o_h < H, other=0.0)[None, :]
-    b_g = b_w * silu_slope(b_h, DTYPE)
+    b_g = column(p_w_out, scene, 0, H, D, BH) * silu_slope(b_h, DTYPE)
     for i in range(NUM_BLOCKS):
         k = NUM_BLOCKS - 1 - i
         block = scene * NUM_BLOCKS + k

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from engine.kernels.mip_mlp.backward import mip_mlp_along_kernel, mip_mlp_bwd_kernel
 from engine.kernels.mip_mlp.forward import mip_mlp_fwd_kernel
-from engine.kernels.mip_mlp.products import mip_mlp_blocks_kernel, mip_mlp_ends_kernel
+from engine.kernels.mip_mlp.products import mip_mlp_blocks_kernel, mip_mlp_in_kernel
 from engine.kernels.mip_mlp.weights import Weights
 from engine.kernels.tiles import side
 
@@ -24,10 +24,10 @@ FORWARD = {"BP": 32, "num_warps": 4, "num_stages": 1}
 ALONG = {"BP": 32, "num_warps": 4, "num_stages": 1}
 BACKWARD = {"BP": 32, "num_warps": 4, "num_stages": 1}
 PRODUCTS = {"BP": 32, "num_warps": 4, "num_stages": 1}
-"""Points of a tile, warps of a program, and how far it loads ahead: not at all. These are the
-fastest and, with larger tiles, products of 16 columns are wrong on a GPU (see README.md)."""
-_BLOCK_PROGRAMS, _END_PROGRAMS = 52, 256
-"""Programs that share a scene's points, of a block and at the ends. Not the chip's number, nor the
+"""Points of a tile, warps of a program, and how far it loads ahead: not at all. These were the
+fastest on an H200 while w_out was multiplied as a matrix of 16 columns (see README.md)."""
+_BLOCK_PROGRAMS, _IN_PROGRAMS = 52, 256
+"""Programs that share a scene's points, of a block and at its entry. Not the chip's number, nor the
 gang's: the order of a scene's sums depends on nothing else."""
 
 
@@ -78,16 +78,19 @@ def _backward(
     h, a, g_s, g_n, g_h = layers
     (num_scenes, num_points, _), num_blocks, width = x.shape, *w.w1.shape[1:3]
     v, v_s, y_a, y = (torch.empty_like(like) for like in (h, a, a, h))
-    # Four sums over the points of a tile to a block's biases and the norm before it; then two more,
-    # to the first bias and to the first column of w_out.
+    # Four sums over the points of a tile to a block's biases and the norm before it; then one to
+    # the first bias, one to each column of w_out, and the slope's to the first of these.
     sums = [
         torch.empty(num_scenes, _grid(x, setting)[0], count, width, device=x.device)
-        for setting, count in ((ALONG, num_blocks), (BACKWARD, 4 * num_blocks + 2))
+        for setting, count in (
+            (ALONG, num_blocks),
+            (BACKWARD, 4 * num_blocks + 2 + w.w_out.shape[-1]),
+        )
     ]
     mip_mlp_along_kernel[_grid(x, ALONG)](
         *(x, kept, w.w_in, w.w1, w.w2, w.gain, h, a, g_s, g_n, u, v, v_s, y_a, y, sums[0]),
         num_points,
-        **_sizes(w, ALONG, without=("D", "BD")),
+        **_sizes(w, ALONG, without=("D",)),
     )
     mip_mlp_bwd_kernel[_grid(x, BACKWARD)](
         *(w.w1, w.w2, w.gain, w.w_out, h, a, g_raw, v, y_a, y, sums[1]),
@@ -95,13 +98,11 @@ def _backward(
         **_sizes(w, BACKWARD, without=("L", "BF")),
     )
     num_tiles = _grid(x, PRODUCTS)[0]
-    num_programs = min(_END_PROGRAMS, num_tiles)
-    ins, outs = (
-        torch.empty(num_scenes, num_programs, *like.shape[1:], device=x.device)
-        for like in (w.w_in, w.w_out)
-    )
-    mip_mlp_ends_kernel[num_programs, num_scenes](
-        x, kept, h, g_n, g_raw, u, y, ins, outs, num_points, **_sizes(w, PRODUCTS)
+    num_programs = min(_IN_PROGRAMS, num_tiles)
+    ins = torch.empty(num_scenes, num_programs, *w.w_in.shape[1:], device=x.device)
+    mip_mlp_in_kernel[num_programs, num_scenes](
+        *(x, kept, h, g_n, u, y, ins, num_points),
+        **_sizes(w, PRODUCTS, without=("D", "NUM_BLOCKS")),
     )
     num_programs, blocks = min(_BLOCK_PROGRAMS, num_tiles), []
     for is_second in (False, True):
@@ -109,23 +110,24 @@ def _backward(
         mip_mlp_blocks_kernel[num_programs, num_blocks, num_scenes](
             *(w.gain, w.shift, h, a, g_s, g_h, v, v_s, y_a, y, shares, num_points),
             IS_SECOND=is_second,
-            **_sizes(w, PRODUCTS, without=("L", "BF", "D", "BD")),
+            **_sizes(w, PRODUCTS, without=("L", "BF", "D")),
         )
         blocks.append(shares.sum(dim=2))
     to_gain, others = (part.sum(dim=1) for part in sums)
-    w_out = outs.sum(dim=1)
-    w_out[..., 0] += others[:, -1]
-    of_blocks = others[:, :-2].unflatten(1, (num_blocks, 4))[:, :, :, None]
+    sizes = [4 * num_blocks, 1, w.w_out.shape[-1], 1]
+    of_blocks, b_in, w_out, of_slope = others.split(sizes, dim=1)
+    w_out[:, :1] += of_slope
+    of_blocks = of_blocks.unflatten(1, (num_blocks, 4))[:, :, :, None]
     return Weights(
         w_in=ins.sum(dim=1),
-        b_in=others[:, -2:-1],
+        b_in=b_in,
         w1=blocks[0],
         b1=of_blocks[:, :, 1],
         w2=blocks[1],
         b2=of_blocks[:, :, 0],
         gain=of_blocks[:, 1:, 2] + to_gain[:, 1:, None],
         shift=of_blocks[:, 1:, 3],
-        w_out=w_out,
+        w_out=w_out.mT.contiguous(),
         b_out=g_raw.sum(dim=1, keepdim=True),
     )
 
@@ -143,14 +145,13 @@ def _grid(x: Tensor, setting: dict[str, int]) -> tuple[int, int]:
 
 
 def _sizes(w: Weights, setting: dict[str, int], without: Iterable[str] = ()) -> dict[str, int]:
-    (_, num_features, width), num_outputs = w.w_in.shape, w.w_out.shape[-1]
+    _, num_features, width = w.w_in.shape
     sizes = {
         "L": num_features // 6,
         "H": width,
-        "D": num_outputs,
+        "D": w.w_out.shape[-1],
         "NUM_BLOCKS": w.w1.shape[1],
         "BF": side(num_features),
         "BH": side(width),
-        "BD": side(num_outputs),
     }
     return {name: size for name, size in sizes.items() if name not in without} | setting

@@ -1,8 +1,8 @@
 """Gradients of weights: sums over points of what a layer takes times the gradient to what it gives.
 
 Each is two sums, of the outputs' part and of the slope's. A program has its share of a scene's
-points; the shares are summed afterwards, in a fixed order. The slope's part of w_out is a row, and
-comes with those of biases from `mip_mlp_bwd_kernel`.
+points; the shares are summed afterwards, in a fixed order. w_out has few columns, whose sums
+come with those of biases from `mip_mlp_bwd_kernel`.
 """
 
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportOptionalMemberAccess=false
@@ -73,35 +73,27 @@ def mip_mlp_blocks_kernel(
 
 @triton.jit
 @no_type_check
-def mip_mlp_ends_kernel(
+def mip_mlp_in_kernel(
     p_x,
     p_kept,
     p_h,
     p_g_n,
-    p_g_raw,
     p_u,
     p_y,
-    p_in_shares,
-    p_out_shares,
+    p_shares,
     num_points,
     L: tl.constexpr,
     H: tl.constexpr,
-    D: tl.constexpr,
-    NUM_BLOCKS: tl.constexpr,
     BF: tl.constexpr,
     BH: tl.constexpr,
-    BD: tl.constexpr,
     BP: tl.constexpr,
 ):
-    """w_in, and of w_out the outputs' part."""
+    """w_in."""
     DTYPE: tl.constexpr = p_h.dtype.element_ty
     scene = tl.program_id(1).to(tl.int64)
-    layer = tl.num_programs(1).to(tl.int64) * num_points * H
-    o_f, o_h, o_d = tl.arange(0, BF), tl.arange(0, BH), tl.arange(0, BD)
-    o_p = tl.arange(0, BP)
+    o_f, o_h, o_p = tl.arange(0, BF), tl.arange(0, BH), tl.arange(0, BP)
     o_t = o_p[:, None] * H + o_h[None, :]
-    b_in = tl.zeros((BF, BH), tl.float32)
-    b_out = tl.zeros((BH, BD), tl.float32)
+    b_sum = tl.zeros((BF, BH), tl.float32)
     for tile in range(tl.program_id(0), tl.cdiv(num_points, BP), tl.num_programs(0)):
         m_p = tile * BP + o_p < num_points
         start = scene * num_points + tile * BP
@@ -111,18 +103,9 @@ def mip_mlp_ends_kernel(
         b_u = tl.load(p_u + start * 3 + o_p[:, None] * 3 + (o_f % 3)[None, :], mask=m_f, other=0.0)
         b_h = tl.load(p_h + start * H + o_t, mask=m_t, other=0.0).to(tl.float32)
         b_g = tl.load(p_g_n + start * H + o_t, mask=m_t, other=0.0) * silu_slope(b_h, DTYPE)
-        b_in += dot(tl.trans(b_u * b_slope), b_g, DTYPE)
+        b_sum += dot(tl.trans(b_u * b_slope), b_g, DTYPE)
         b_y = tl.load(p_y + start * H + o_t, mask=m_t, other=0.0)
-        b_in += dot(tl.trans(b_phi), b_y, DTYPE)
-        b_h = tl.load(p_h + (start * H + NUM_BLOCKS * layer) + o_t, mask=m_t, other=0.0).to(
-            tl.float32
-        )
-        m_d = m_p[:, None] & (o_d < D)[None, :]
-        b_q = tl.load(p_g_raw + start * D + o_p[:, None] * D + o_d[None, :], mask=m_d, other=0.0)
-        b_out += dot(tl.trans(silu(b_h, DTYPE)), b_q, DTYPE)
+        b_sum += dot(tl.trans(b_phi), b_y, DTYPE)
     share = scene * tl.num_programs(0) + tl.program_id(0)
-    m_f, m_h, m_d = (o_f < 6 * L)[:, None], o_h < H, (o_d < D)[None, :]
-    o_in = share * 6 * L * H + o_f[:, None] * H + o_h[None, :]
-    tl.store(p_in_shares + o_in, b_in, mask=m_f & m_h[None, :])
-    o_out = share * H * D + o_h[:, None] * D + o_d[None, :]
-    tl.store(p_out_shares + o_out, b_out, mask=m_h[:, None] & m_d)
+    o_w = share * 6 * L * H + o_f[:, None] * H + o_h[None, :]
+    tl.store(p_shares + o_w, b_sum, mask=(o_f < 6 * L)[:, None] & (o_h < H)[None, :])

@@ -34,6 +34,18 @@ def row(p_b, index, LENGTH: tl.constexpr, BL: tl.constexpr):
 
 @triton.jit
 @no_type_check
+def column(p_w, index, which, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BR: tl.constexpr):
+    """A column of a matrix of a stack, laid down, to meet each point's row.
+
+    For matrices of few columns, whose products are sums of these: see README.md.
+    """
+    o = tl.arange(0, BR)
+    p_column = p_w + index * ROWS * COLUMNS + which
+    return tl.load(p_column + o * COLUMNS, mask=o < ROWS, other=0.0)[None, :]
+
+
+@triton.jit
+@no_type_check
 def sigmoid(b_a, DTYPE: tl.constexpr):
     """1 / (1 + exp(-a)); where half precision is kept, to the 11 bits of the chip's own tanh."""
     if DTYPE.is_fp32():

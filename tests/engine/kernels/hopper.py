@@ -10,7 +10,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from tempfile import NamedTemporaryFile
+from typing import Any, Literal
 
 Arguments = Mapping[str, Any]
 """What each argument is: "*fp16" a pointer to aligned memory, "i32" an integer, "i32 % 16" one that
@@ -18,9 +19,12 @@ Arguments = Mapping[str, Any]
 `num_stages` among it."""
 
 
-def compiled(kernels: Sequence[tuple[str, Arguments]], cache: Path) -> list[str]:
-    """PTX of kernels, each `module:name` with its arguments; fails with the compiler's words."""
-    return compiling("tests.engine.kernels.hopper", json.dumps(kernels), cache)
+def compiled(
+    kernels: Sequence[tuple[str, Arguments]], cache: Path, stage: Literal["ptx", "sass"] = "ptx"
+) -> list[str]:
+    """PTX or machine code of kernels, each `module:name` with its arguments; fails with the
+    compiler's words."""
+    return compiling("tests.engine.kernels.hopper", json.dumps([stage, kernels]), cache)
 
 
 def compiling(module: str, given: str, cache: Path) -> Any:
@@ -43,7 +47,7 @@ def target() -> Any:
     return GPUTarget("cuda", 90, 32)
 
 
-def _ptx(name: str, arguments: Arguments) -> str:
+def _text(stage: str, name: str, arguments: Arguments) -> str:
     import triton
     from triton.compiler import ASTSource
 
@@ -66,9 +70,22 @@ def _ptx(name: str, arguments: Arguments) -> str:
     source = ASTSource(kernel, signature, constants, attributes)
     options = {"num_warps": arguments.get("num_warps", 4)}
     options |= {name: arguments[name] for name in ("num_stages",) if name in arguments}
-    # To machine code, but what is looked at is the step before.
-    return triton.compile(source, target=target(), options=options).asm["ptx"]
+    # To machine code, even if what is looked at is the step before.
+    found = triton.compile(source, target=target(), options=options).asm
+    return found["ptx"] if stage == "ptx" else _sass(found["cubin"])
+
+
+def _sass(cubin: bytes) -> str:
+    """Not Triton's own, which loses instructions behind the first 64 KiB."""
+    from triton import knobs
+
+    with NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        command = [knobs.nvidia.nvdisasm.path, "-c", file.name]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 if __name__ == "__main__":
-    print(json.dumps([_ptx(name, arguments) for name, arguments in json.load(sys.stdin)]))
+    stage, kernels = json.load(sys.stdin)
+    print(json.dumps([_text(stage, name, arguments) for name, arguments in kernels]))

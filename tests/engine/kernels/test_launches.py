@@ -22,7 +22,7 @@ FIELDS = {
         "mip_mlp_along_kernel",
         "mip_mlp_bwd_kernel",
         "mip_mlp_blocks_kernel",
-        "mip_mlp_ends_kernel",
+        "mip_mlp_in_kernel",
     },
 }
 

@@ -124,7 +124,7 @@ def test_a_few_programs_share_many_tiles(
     device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Five tiles for two programs: the last tile is short, and so is one's share."""
-    for name in ("_BLOCK_PROGRAMS", "_END_PROGRAMS"):
+    for name in ("_BLOCK_PROGRAMS", "_IN_PROGRAMS"):
         monkeypatch.setattr(f"engine.kernels.mip_mlp.fused.{name}", 2)
     assert_close(*both(draw(2, 2, 2, 8), 300, device), 2e-5)
 
