@@ -20,12 +20,13 @@ from engine.kernels.mip_mlp.products import mip_mlp_blocks_kernel, mip_mlp_in_ke
 from engine.kernels.mip_mlp.weights import Weights
 from engine.kernels.tiles import side
 
-FORWARD = {"BP": 32, "num_warps": 4, "num_stages": 1}
-ALONG = {"BP": 32, "num_warps": 4, "num_stages": 1}
-BACKWARD = {"BP": 32, "num_warps": 4, "num_stages": 1}
-PRODUCTS = {"BP": 32, "num_warps": 4, "num_stages": 1}
-"""Points of a tile, warps of a program, and how far it loads ahead: not at all. These were the
-fastest on an H200 while w_out was multiplied as a matrix of 16 columns (see README.md)."""
+FORWARD = {"BP": 32, "num_warps": 4, "num_stages": 2}
+ALONG = {"BP": 32, "num_warps": 4, "num_stages": 2}
+BACKWARD = {"BP": 32, "num_warps": 4, "num_stages": 2}
+PRODUCTS = {"BP": 32, "num_warps": 4, "num_stages": 2}
+ENTRY = {"BP": 32, "num_warps": 4, "num_stages": 1}
+"""Points of a tile, warps of a program, and how many stages of loads there are: the fastest of some
+on an H200. Without spills there is no room for more points."""
 _BLOCK_PROGRAMS, _IN_PROGRAMS = 52, 256
 """Programs that share a scene's points, of a block and at its entry. Not the chip's number, nor the
 gang's: the order of a scene's sums depends on nothing else."""
@@ -97,14 +98,13 @@ def _backward(
         num_points,
         **_sizes(w, BACKWARD, without=("L", "BF")),
     )
-    num_tiles = _grid(x, PRODUCTS)[0]
-    num_programs = min(_IN_PROGRAMS, num_tiles)
+    num_programs = min(_IN_PROGRAMS, _grid(x, ENTRY)[0])
     ins = torch.empty(num_scenes, num_programs, *w.w_in.shape[1:], device=x.device)
     mip_mlp_in_kernel[num_programs, num_scenes](
         *(x, kept, h, g_n, u, y, ins, num_points),
-        **_sizes(w, PRODUCTS, without=("D", "NUM_BLOCKS")),
+        **_sizes(w, ENTRY, without=("D", "NUM_BLOCKS")),
     )
-    num_programs, blocks = min(_BLOCK_PROGRAMS, num_tiles), []
+    num_programs, blocks = min(_BLOCK_PROGRAMS, _grid(x, PRODUCTS)[0]), []
     for is_second in (False, True):
         shares = torch.empty(num_scenes, num_blocks, num_programs, width, width, device=x.device)
         mip_mlp_blocks_kernel[num_programs, num_blocks, num_scenes](

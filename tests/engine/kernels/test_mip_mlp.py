@@ -132,7 +132,13 @@ def test_a_few_programs_share_many_tiles(
 def test_each_kernel_has_its_own_tiles(
     device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, size in {"FORWARD": 128, "ALONG": 16, "BACKWARD": 64, "PRODUCTS": 32}.items():
+    for name, size in {
+        "FORWARD": 128,
+        "ALONG": 16,
+        "BACKWARD": 64,
+        "PRODUCTS": 32,
+        "ENTRY": 16,
+    }.items():
         setting = {"BP": size, "num_warps": 4, "num_stages": 1}
         monkeypatch.setattr(f"engine.kernels.mip_mlp.fused.{name}", setting)
     assert_close(*both(draw(2, 2, 2, 8), 150, device), 2e-5)
@@ -244,7 +250,7 @@ def test_full_size(blur: float, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.gpu
 def test_full_size_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FORWARD", "ALONG", "BACKWARD", "PRODUCTS"):
+    for name in ("FORWARD", "ALONG", "BACKWARD", "PRODUCTS", "ENTRY"):
         setting = {"BP": 16, "num_warps": 4, "num_stages": 1}
         monkeypatch.setattr(f"engine.kernels.mip_mlp.fused.{name}", setting)
     assert_close(*both(draw(2, 8, 5, 64), 4096 * 4 + 3, torch.device("cuda")), 1e-4)

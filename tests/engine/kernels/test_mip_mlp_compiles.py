@@ -21,7 +21,7 @@ KERNELS = {
     "forward:mip_mlp_fwd_kernel": "FORWARD",
     "backward:mip_mlp_along_kernel": "ALONG",
     "backward:mip_mlp_bwd_kernel": "BACKWARD",
-    "products:mip_mlp_in_kernel": "PRODUCTS",
+    "products:mip_mlp_in_kernel": "ENTRY",
     "products:mip_mlp_blocks_kernel": "PRODUCTS",
 }
 
@@ -59,13 +59,6 @@ def unwritten(sass: str) -> set[str]:
             first, is_pair = int(target[1]), re.search(r"\.(64|WIDE)\b", operation)
             written |= {first, first + 1} if is_pair else {first}
     return {f"UR{k}" for k in found}
-
-
-@pytest.mark.slow
-def test_loads_are_awaited(tmp_path: Path) -> None:
-    for (name, _), ptx in zip(kernels(), compiled(kernels(), tmp_path), strict=True):
-        assert "mma" in ptx, name
-        assert "cp.async" not in ptx, name
 
 
 @pytest.mark.slow
