@@ -76,5 +76,5 @@ class RecordingGuidance:
     def predict_noise(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
         """sin(3 x_t + t / 1000) + mean of the text."""
         self.calls.append((x_t.clone(), t.clone(), text.clone()))
-        phase = t.float()[:, None, None, None] / 1000.0
+        phase = t.to(x_t.dtype)[:, None, None, None] / 1000.0
         return torch.sin(3.0 * x_t + phase) + text.mean((1, 2))[:, None, None, None]

@@ -17,6 +17,7 @@ from engine.configs.optimiser import OptimiserConfig
 from engine.configs.shading import ShadingConfig
 from engine.fields import Parameters
 from engine.gang import FinishedScene, Gang, SceneRequest
+from engine.guidance.guidance import Guidance
 from engine.recipe import Recipe
 from tests.engine.fakes import DiscGuidance, RecordingGuidance, schedule
 
@@ -52,14 +53,23 @@ def request(key: str, prompt: str | None = None) -> SceneRequest:
 
 
 def run(
-    r: Recipe, num_slots: int, arrivals: Mapping[int, Sequence[SceneRequest]]
+    r: Recipe,
+    num_slots: int,
+    arrivals: Mapping[int, Sequence[SceneRequest]],
+    *,
+    guidance: Guidance | None = None,
+    ruin: Callable[[Gang, str], None] = lambda gang, key: None,
 ) -> dict[str, FinishedScene]:
-    """Drives a gang until it is empty; requests arrive before the steps with their numbers."""
-    gang = Gang(r, DiscGuidance(), num_slots=num_slots)
+    """Drives a gang until it is empty; requests arrive before the steps with their numbers.
+
+    `ruin` may do something to a scene as soon as it is there.
+    """
+    gang = Gang(r, guidance or DiscGuidance(), num_slots=num_slots)
     finished: dict[str, FinishedScene] = {}
     for step in range(max(arrivals) + r.iterations):
         for arrival in arrivals.get(step, ()):
             gang.add(arrival)
+            ruin(gang, arrival.key)
         gang.step()
         finished |= {scene.key: scene for scene in gang.take_finished()}
     assert gang.num_free == num_slots
@@ -78,6 +88,14 @@ def assert_identical(actual: FinishedScene, expected: FinishedScene) -> None:
         assert torch.equal(parameters_of(actual)[name], p), f"{name} differs by {difference}"
     assert actual.losses == expected.losses
     assert actual.status == expected.status
+
+
+def densities(parameters: Parameters) -> Tensor:
+    """A view of what is added to raw density everywhere: of the finest lattice, or of the last
+    layer's biases."""
+    if "grid9" in parameters:
+        return parameters["grid9"][:, 0]
+    return parameters["b_out" if "b_out" in parameters else "b1"][..., 0]
 
 
 def _full(r: Recipe) -> Recipe:
@@ -141,6 +159,26 @@ def test_a_poisoned_neighbour_diverges_alone(variant: Recipe) -> None:
         assert_identical(poisoned[key], healthy[key])
     for p in parameters_of(poisoned["b"]).values():
         assert p.isfinite().all()
+
+
+@pytest.mark.parametrize(("raw", "status"), [(-1e3, "empty"), (1e3, "saturated")])
+def test_a_neighbour_that_fades_or_fills_fails_alone(
+    variant: Recipe, raw: float, status: str
+) -> None:
+    """It starts with a raw density everywhere that no step could mend."""
+
+    def ruin(gang: Gang, key: str) -> None:
+        if key == "b":
+            (slot,) = (k for k, r in enumerate(gang._residents) if r and r.request.key == key)
+            densities(gang._parameters)[slot] = raw
+
+    arrivals = {0: [request("a"), request("b")], 1: [request("c")]}
+    healthy = run(variant, 3, arrivals)
+    assert [healthy[key].status for key in "abc"] == ["ok"] * 3
+    found = run(variant, 3, arrivals, ruin=ruin)
+    assert (found["b"].status, found["b"].iterations) == (status, 1)
+    for key in "ac":
+        assert_identical(found[key], healthy[key])
 
 
 @pytest.mark.gpu

@@ -20,11 +20,16 @@ from tests.engine.fakes import RecordingGuidance, schedule
 CONFIG = DistillationConfig(scale=7.0)
 
 
-def ask(config: DistillationConfig, num_scenes: int = 2, num_views: int = 3) -> tuple:
+def ask(
+    config: DistillationConfig,
+    num_scenes: int = 2,
+    num_views: int = 3,
+    dtype: torch.dtype = torch.float32,
+) -> tuple:
     """One call with random pictures, texts and times: the inputs and the answer."""
-    guidance = RecordingGuidance()
-    x = torch.rand(num_scenes, num_views, 3, 8, 8) * 2 - 1
-    text, negative = torch.randn(2, num_scenes, num_views, 3, 4)
+    guidance = RecordingGuidance(alphas_cumprod=schedule().to(dtype))
+    x = torch.rand(num_scenes, num_views, 3, 8, 8, dtype=dtype) * 2 - 1
+    text, negative = torch.randn(2, num_scenes, num_views, 3, 4, dtype=dtype)
     time = torch.rand(num_scenes, num_views) * 0.96 + 0.02
     seed, step = torch.arange(num_scenes) + 40, torch.arange(num_scenes) * 3
     gradient = sds.picture_gradient(guidance, x, text, negative, time, seed, step, config)
@@ -63,14 +68,15 @@ def test_gradient_is_weighted_difference_of_predicted_and_true_noise(
     weighting: Literal["sigma_squared", "uniform"],
 ) -> None:
     config = replace(CONFIG, form=form, weighting=weighting)
-    _, x, text, negative, time, seed, step, gradient = ask(config)
+    _, x, text, negative, time, seed, step, gradient = ask(config, dtype=torch.double)
+    assert gradient.dtype == torch.double
     eps = normal(seed, step, Purpose.NOISE, (3, 3, 8, 8))
     for s, v in np.ndindex(2, 3):
         x_, eps_, text_, negative_ = (
             value[s, v].double().numpy() for value in (x, eps, text, negative)
         )
         expected = naive_gradient(config, x_, eps_, text_, negative_, float(time[s, v]))
-        np.testing.assert_allclose(gradient[s, v].numpy(), expected, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(gradient[s, v].numpy(), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_the_model_is_asked_once_for_everything_negatives_first() -> None:
@@ -119,7 +125,7 @@ class CoupledGuidance(RecordingGuidance):
 
     def predict_noise(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
         """tanh(K x_t mean text + t / 1000)."""
-        gain, phase = text.mean((1, 2))[:, None], t[:, None] / 1000
+        gain, phase = text.mean((1, 2))[:, None], t[:, None].double() / 1000
         return torch.tanh(x_t.flatten(1) @ self.coupling.T * gain + phase).view_as(x_t)
 
 
@@ -170,7 +176,7 @@ def test_the_full_gradient_is_the_slope_of_the_diffusion_loss(
             return diffusion_loss(config, guidance.coupling.numpy(), x_, eps, gains, at)
 
         expected = slope(loss, x[s, v].numpy())
-        np.testing.assert_allclose(gradient[s, v].numpy(), expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(gradient[s, v].numpy(), expected, rtol=1e-7, atol=1e-8)
 
 
 def perp_neg_gradient(
@@ -237,7 +243,7 @@ def test_denied_texts_push_across_what_is_asked_for(
             [(float(others[s, v, n].mean()), float(weight[s, v, n])) for n in range(2)],
             1 - alpha_squared,
         )
-        np.testing.assert_allclose(gradient[s, v].numpy().ravel(), expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(gradient[s, v].numpy().ravel(), expected, rtol=1e-9, atol=1e-9)
         assert torch.allclose(gradient[s, v], plain[s, v]) == ((s, v) == (1, 1))
 
 

@@ -2,9 +2,10 @@
 
 What a prompt may say: `steps 40` (it takes so many), `slow` (each step takes a second), `kill`
 (SIGKILL to its own process in the second step), `break` (the gang raises there), `hang` (the step
-does not end), `diverge` (it ends so with every seed), `diverge with seed 7` (only with this one),
-`no export` (its export raises). In the second step the gang runs out of memory under `memory`
-unless it has one slot, under `much memory` unless it is frugal, under `too much memory` always.
+does not end), `diverge`, `fade` or `fill` (it ends diverged, empty or saturated with every seed),
+`diverge with seed 7` (only with this one), `no export` (its export raises). In the second step the
+gang runs out of memory under `memory` unless it has one slot, under `much memory` unless it is
+frugal, under `too much memory` always.
 
 A checkpoint is the seed and the steps done, as JSON.
 
@@ -220,7 +221,8 @@ def fatal(spec: EngineSpec) -> FakeEngine:
 def _fate(request: Request) -> str:
     if match := re.search(r"diverge with seed (\d+)", request.prompt):
         return "diverged" if request.seed == int(match[1]) else "ok"
-    return "diverged" if "diverge" in request.prompt else "ok"
+    fates = {"diverge": "diverged", "fade": "empty", "fill": "saturated"}
+    return next((fate for word, fate in fates.items() if word in request.prompt), "ok")
 
 
 FACTORIES = {"instant": instant, "unloadable": unloadable, "fatal": fatal}

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from engine.kernels.adam import adam, reference
+from tests.engine.kernels.checking import assert_close
 
 pytestmark = pytest.mark.usefixtures("fused")
 
@@ -76,3 +77,26 @@ def test_what_is_not_active_stays_and_forgets_whatever_its_gradient(device: torc
 
 def test_a_parameter_without_numbers_is_no_mistake(device: torch.device) -> None:
     adam(**draw((0, 5), device), betas=BETAS, eps=EPS)
+
+
+def hold_to_float64(shape: tuple[int, ...], device: torch.device) -> None:
+    """Asserts that a step is the reference's in float64; the last of several scenes has failed."""
+    state = draw(shape, device)
+    state["is_active"][1:][-1:] = False
+    exact = {n: t if t.dtype == torch.bool else t.double() for n, t in state.items()}
+    state["gradient"][1:][-1:] = torch.nan
+    adam(**state, betas=BETAS, eps=EPS)
+    reference.adam(**exact, betas=BETAS, eps=EPS)
+    names = ("p", "first", "second")
+    assert_close({n: state[n] for n in names}, {n: exact[n] for n in names}, 1e-6)
+
+
+def test_a_step_is_that_of_float64(device: torch.device) -> None:
+    hold_to_float64((3, 1037), device)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("shape", [(1, 2**20 + 1), (3, 2**22 + 1037), (8, 5, 2**19 + 3)], ids=str)
+def test_full_size(shape: tuple[int, ...]) -> None:
+    """Odd numbers of numbers, so that no scene but the first begins where a tile would."""
+    hold_to_float64(shape, torch.device("cuda"))

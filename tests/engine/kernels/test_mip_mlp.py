@@ -254,3 +254,26 @@ def test_full_size_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
         setting = {"BP": 16, "num_warps": 4, "num_stages": 1}
         monkeypatch.setattr(f"engine.kernels.mip_mlp.fused.{name}", setting)
     assert_close(*both(draw(2, 8, 5, 64), 4096 * 4 + 3, torch.device("cuda")), 1e-4)
+
+
+def test_the_slope_s_gradients_match_finite_differences_in_float64(device: torch.device) -> None:
+    """Of each weight along a few random directions."""
+    weights, u = draw(1, 2, 2, 6), torch.randn(1, 3, 3).double()
+    x, left = 2 * torch.rand(1, 3, 3) - 1, torch.rand(1, 2)
+    on_device = Weights(*(v.to(device) for v in weights))
+    found = results(mip_mlp, on_device, x.to(device), left.to(device), None, u)
+    wide = Weights(*(v.double() for v in weights))
+
+    def loss(name: str, moved: Tensor) -> Tensor:
+        _, slope = naive(wide._replace(**{name: moved}), x.double(), left.double())
+        return (slope * u).sum().detach()
+
+    actual, expected, h = {}, {}, 1e-5
+    for name, value in wide._asdict().items():
+        along = torch.randn(3, *value.shape, dtype=torch.double)
+        gradient = found[f"gradient of {name}"].cpu().double()
+        actual[name] = torch.stack([(gradient * d).sum() for d in along])
+        ends = [[loss(name, value + s * d) for d in along] for s in (-h, h)]
+        expected[name] = (torch.tensor(ends[1]) - torch.tensor(ends[0])) / (2 * h)
+    assert_close(actual, expected, 1e-4)
+    assert sorted(name for name, slopes in expected.items() if not slopes.any()) == ["b_out"]

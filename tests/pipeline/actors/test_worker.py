@@ -116,11 +116,14 @@ def test_a_slot_is_taken_again_while_the_neighbour_goes_on(start: Start) -> None
     assert {"a ball 1", "a ball 2"} in pairs
 
 
-def test_a_scene_that_fails_fails_alone(start: Start) -> None:
+@pytest.mark.parametrize(
+    ("prompt", "kind"), [("diverge", "diverged"), ("fade", "empty"), ("fill", "saturated")]
+)
+def test_a_scene_that_fails_fails_alone(start: Start, prompt: str, kind: str) -> None:
     worker, engine = start()
-    good, bad = outcomes([worker.submit(attempt(0)), worker.submit(attempt(1, "diverge"))])
+    good, bad = outcomes([worker.submit(attempt(0)), worker.submit(attempt(1, prompt))])
     assert good.status == "committed"
-    assert (bad.status, bad.error_kind, bad.gpu_seconds) == ("failed", "diverged", 0.5)
+    assert (bad.status, bad.error_kind, bad.gpu_seconds) == ("failed", kind, 0.5)
     assert bad.message == "after 5 steps with seed 1"
     assert len(engine.gangs) == 1
 

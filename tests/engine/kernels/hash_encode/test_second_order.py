@@ -16,10 +16,10 @@ from tests.engine.kernels.checking import assert_close
 from tests.engine.kernels.hash_encode.cases import RESOLUTIONS, SIZE, Recorder, double, drawn
 
 
-def away_from_borders(num_points: int) -> Tensor:
+def away_from_borders(num_points: int, resolutions: list[int]) -> Tensor:
     """Points of one scene that stay in their cells, on all levels, if moved by 1e-3."""
     x = torch.rand(400, 3, dtype=torch.float64) * 1.8 - 0.9
-    place = (0.5 * x[:, None] + 0.5) * torch.tensor(RESOLUTIONS)[:, None]
+    place = (0.5 * x[:, None] + 0.5) * torch.tensor(resolutions)[:, None]
     is_inner = ((place - place.round()).abs() > 0.02).all(dim=2).all(dim=1)
     assert int(is_inner.sum()) >= num_points
     return x[is_inner][None, :num_points]
@@ -42,16 +42,25 @@ def differenced(loss: Callable[[Tensor], Tensor], at: Tensor, step: float = 1e-6
     return found
 
 
+@pytest.mark.parametrize(
+    ("coarsest", "num_kinds"), [(3, 1), (1, 2)], ids=["all hashed", "coarsest dense"]
+)
 @pytest.mark.parametrize("way", ["differentiated twice", "slopes forward"])
 def test_second_order_terms_match_finite_differences_in_float64(
-    way: str, device: torch.device, recorded: dict[str, Recorder]
+    way: str,
+    coarsest: int,
+    num_kinds: int,
+    device: torch.device,
+    recorded: dict[str, Recorder],
 ) -> None:
-    """Of a loss on the gradient of sin(W y(x)) to the points, in tables and in points."""
+    """Of a loss on the gradient of sin(W y(x)) to the points, in tables and in points; 8 rows are
+    enough for the corners of one cell."""
     tables, weight = torch.randn(1, 3, 8, 2).double(), torch.randn(6).double()
-    x, v = away_from_borders(5), torch.randn(1, 5, 3).double()
+    resolutions = [coarsest, *RESOLUTIONS[1:]]
+    x, v = away_from_borders(5, resolutions), torch.randn(1, 5, 3).double()
 
     def naive_loss(tables: Tensor, x: Tensor) -> Tensor:
-        y, slopes = reference.encode_with_slopes(tables, x, RESOLUTIONS)
+        y, slopes = reference.encode_with_slopes(tables, x, resolutions)
         by_x = (slopes * ((y @ weight).cos()[..., None] * weight)[..., None]).sum(2)
         return normal_loss(by_x, y, v)
 
@@ -65,18 +74,19 @@ def test_second_order_terms_match_finite_differences_in_float64(
         for tensor, wanted in ((tables, True), (x, True), (weight, False), (v, False))
     )
     if way == "slopes forward":
-        y, slopes = fused.encode_with_slopes(t, p, RESOLUTIONS)
+        y, slopes = fused.encode_with_slopes(t, p, resolutions)
         (by_y,) = torch.autograd.grad((y @ w).sin().sum(), y, create_graph=True)
         by_x = fused.pull(slopes, by_y)
     else:
-        y = fused.encode(t, p, RESOLUTIONS)
+        y = fused.encode(t, p, resolutions)
         (by_x,) = torch.autograd.grad((y @ w).sin().sum(), p, create_graph=True)
     before = len(recorded["encode_bwd_tables"].launches)
     d_tables, d_x = torch.autograd.grad(normal_loss(by_x, y, u), (t, p))
     assert_close({"d_tables": d_tables, "d_x": d_x}, expected, 1e-4)
-    # Two kinds of level (all are hashed here but none is dense: 8 rows), so one launch each pass.
-    num_passes = len(recorded["encode_bwd_tables"].launches) - before
-    assert num_passes == (1 if way == "slopes forward" else 2)
+    # A launch for each kind of level, in each pass.
+    launches = recorded["encode_bwd_tables"].launches[before:]
+    assert len(launches) == num_kinds * (1 if way == "slopes forward" else 2)
+    assert len({launch["HASHED"] for launch in launches}) == num_kinds
 
 
 def test_gradients_of_gradients_to_the_tables(device: torch.device) -> None:
