@@ -12,6 +12,7 @@ OPS = {
     "composite": "engine.bench.composite",
     "dense_encode": "engine.bench.dense_encode",
     "field": "engine.bench.field",
+    "group_norm": "engine.bench.group_norm",
     "hash_encode": "engine.bench.hash_encode",
     "march": "engine.bench.march",
     "mip_mlp": "engine.bench.mip_mlp",

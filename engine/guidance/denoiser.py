@@ -13,6 +13,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from engine import kernels
 from engine.guidance.attention import align_texts
 from engine.guidance.guidance import TextSide
 from engine.guidance.quiet import no_bars
@@ -117,6 +118,8 @@ def compiled(unet: Any, device: torch.device) -> Any:
     if device.type == "cuda":
         # Each convolution's algorithm by trial, when it first meets its sizes.
         torch.backends.cudnn.benchmark = True
+    # A compiler cannot see what a thread holds off: whether kernels run is settled here.
+    torch.compiler.assume_constant_result(kernels.is_fused_on)
     options: dict[str, Any] = {"force_layout_optimization": device.type == "cuda"}
     return torch.compile(unet, options=options, dynamic=False)
 

@@ -21,6 +21,7 @@ from engine.guidance import files
 from engine.guidance.attention import use_products
 from engine.guidance.denoiser import Denoiser, compiled, load_unet, stored_dtype
 from engine.guidance.guidance import TextSide
+from engine.guidance.norms import fuse_norms
 from engine.guidance.quiet import no_bars
 from engine.guidance.texts import TextEncoder
 
@@ -52,6 +53,7 @@ class LatentGuidance(Denoiser):
         self._vae.requires_grad_(False)
         if device.type == "cuda":
             use_products(self._vae)
+            fuse_norms(self._vae.encoder)
         self._recomputes = recomputes
         self._mean: Any = self._posterior_mean
 

@@ -6,8 +6,8 @@
 <op>/README.md     the mathematics, and what bounds the speed
 tiles.py           what all kernels that multiply matrices need
 
-All run over a leading scene axis. Triton is imported by `fused.py` and files of kernels alone,
-so that importing an op needs none.
+All run over a leading axis of scenes, or of pictures. Triton is imported by `fused.py` and files of
+kernels alone, so that importing an op needs none.
 
 The environment's DREAMBATCH_KERNELS=0 switches them off, to compare.
 """

@@ -22,6 +22,7 @@ PARTS = {
         "backward grids in torch",
     },
     "field": {"forward", "both ways", "forward in torch", "both ways in torch"},
+    "group_norm": {"forward", "backward", "forward in torch", "backward in torch"},
     "march": {"march", "march in torch"},
     "mip_mlp": {"forward", "backward", "forward in torch", "backward in torch"},
     "mlp": {"forward", "backward"},
@@ -30,6 +31,9 @@ GATED = {
     "composite": {"weights", "opacity", "colour", "d_sigma", "d_colour"},
     "dense_encode": {"values", "d_x", "d_grid2", "d_grid5"},
     "field": {"sigma", "albedo", "normal", *(f"d_{n}" for n in ("tables", "w0", "b0", "w1", "b1"))},
+    "group_norm": {
+        f"{name} {dtype}" for name in ("y", "d_x") for dtype in (torch.bfloat16, torch.float16)
+    },
     "march": {"distance", "delta", "rays"},
     "mip_mlp": {"raw", "slope", *(f"d_{name}" for name in Weights._fields)},
     "mlp": {

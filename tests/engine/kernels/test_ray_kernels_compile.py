@@ -1,5 +1,5 @@
-"""Compositing, dense lattices, the march and the network compile for a Hopper GPU, with the
-accesses they were written for."""
+"""Compositing, dense lattices, the march, the network and group norms compile for a Hopper GPU,
+with the accesses they were written for."""
 
 import re
 from typing import Any
@@ -68,6 +68,12 @@ MARCH = {
     "BR": 16,
     "BN": 64,
 }
+PICTURES: dict[str, Any] = {
+    **{f"p_{name}": "*bf16" for name in ("x", "y", "g", "g_x", "w", "b", "offset")},
+    **{f"p_{name}": F32 for name in ("shares", "moments", "slopes")},
+    **{"num_pixels": "i32 % 16", "eps": "fp32", "C": 128, "D": 4, "HAS_SILU": True},
+    **{"BP": 32, "BC": 128, "TILES": 8, "num_warps": 8},
+}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "composite": ("composite.fused:composite_fwd_kernel", RAYS),
     "composite back": ("composite.fused:composite_bwd_kernel", RAYS),
@@ -84,6 +90,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "network along": ("mlp.fused:mlp_bwd_kernel", network("fp16", p_g_x=None)),
     "network back in float32": ("mlp.fused:mlp_bwd_kernel", network("fp32", p_u=None, BP=32)),
     "march": ("march.fused:march_kernel", MARCH),
+    "norm's sums": ("group_norm.fused:group_norm_fwd_sums_kernel", PICTURES),
+    "norm": ("group_norm.fused:group_norm_fwd_kernel", PICTURES),
+    "norm's sums back": ("group_norm.fused:group_norm_bwd_sums_kernel", PICTURES),
+    "norm back": ("group_norm.fused:group_norm_bwd_kernel", PICTURES),
 }
 
 
@@ -126,3 +136,12 @@ def test_samples_of_a_ray_are_read_four_at_a_time(ptx: dict[str, str]) -> None:
     for variant in ("composite", "composite back", "march"):
         assert count(r"ld\.global\.v4\.b32", ptx[variant]) >= 2, variant
         assert count(r"st\.global\.v4\.b32", ptx[variant]) >= 2, variant
+
+
+def test_channels_of_a_pixel_are_read_and_written_eight_at_a_time(ptx: dict[str, str]) -> None:
+    """16 numbers of each tensor for a thread."""
+    for variant, tensors in (("norm's sums", 1), ("norm", 1), ("norm's sums back", 2)):
+        assert count(r"ld\.global\.v4\.b32", ptx[variant]) >= 2 * tensors, variant
+    for variant in ("norm", "norm back"):
+        assert count(r"st\.global\.v4\.b32", ptx[variant]) == 2, variant
+        assert count(r"st\.global\.(?!v4)", ptx[variant]) == 0, variant
