@@ -29,6 +29,7 @@ from torch import Tensor
 
 from engine.fields import Parameters
 from engine.health import Verdict
+from engine.sending import sent
 
 _VERSION = 1
 _CODES_PER_OCTAVE = 8
@@ -125,13 +126,13 @@ def pack(state: SceneState, initial: Parameters) -> dict[str, Tensor]:
 
 
 def unpack(tensors: Mapping[str, Tensor], initial: Parameters, num_cells: int) -> SceneState:
-    """The state of a scene that began with `initial`, on their device.
+    """The state of a scene that began with `initial`, on their device, which is not waited for.
 
     Raises ValueError where the tensors do not fit to these parameters and `num_cells` cells.
     """
     device = next(iter(initial.values())).device
     _expect_shapes(tensors, initial, num_cells)
-    tensors = {name: t.to(device) for name, t in tensors.items()}
+    tensors = {name: sent(t, device) for name, t in tensors.items()}
     parameters, first, second = {}, {}, {}
     for name, p in initial.items():
         top, widest = tensors[f"{name}.scales"]

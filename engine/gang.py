@@ -8,7 +8,6 @@ Axes: S slots, V views, T tokens, D text features, W view words.
 """
 
 import dataclasses
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from engine import background, checkpoint, fields, occupancy
 from engine.aside import mark
+from engine.charges import Account, Charges
 from engine.checkpoint import Checkpoint, SceneState
 from engine.fields import Parameters
 from engine.guidance.guidance import Guidance
@@ -68,7 +68,7 @@ class FinishedScene:
     iterations: int
     """Steps done, fewer than the recipe's where the scene failed."""
     seconds: float
-    """Time of the device, shared out among the slots that were busy."""
+    """Its share of the time of the steps that it had part in; see `engine.charges`."""
     losses: dict[str, float]
     """Values of the last step."""
     ready: torch.cuda.Event | None = dataclasses.field(default=None, compare=False, repr=False)
@@ -79,7 +79,7 @@ class FinishedScene:
 class _Resident:
     request: SceneRequest
     step: int = 0
-    seconds: float = 0.0
+    account: Account = dataclasses.field(default_factory=Account)
 
 
 class Gang:
@@ -108,11 +108,12 @@ class Gang:
             raise ValueError(f"slots: expected 1 or more, got {num_slots}")
         self.recipe = recipe
         self._device = guidance.device
-        self._stopwatch = Stopwatch(self._device)
+        stopwatch = Stopwatch(self._device)
+        self._charges = Charges(stopwatch)
         if capture and self._device.type == "cuda" and recorder is None:
             recorder = CudaRecorder(self._device)
         # Nobody knows whether another optimiser waits for the device.
-        self._replay = Replay(self._stopwatch, recorder if optimiser is None else None)
+        self._replay = Replay(stopwatch, recorder if optimiser is None else None)
         self._optimiser = optimiser
         self._field = fields.build(recipe.field)
         self._residents: list[_Resident | None] = [None] * num_slots
@@ -136,7 +137,6 @@ class Gang:
             ray_chunk=ray_chunk,
         )
         self._last_losses: dict[str, Tensor] = {}
-        self._charged_until: float | None = None
 
     @property
     def num_slots(self) -> int:
@@ -159,8 +159,9 @@ class Gang:
         return {r.request.key: r.step / total for r in self._residents if r is not None}
 
     def seconds(self) -> dict[str, float]:
-        """Device time of each resident so far, by key."""
-        return {r.request.key: r.seconds for r in self._residents if r is not None}
+        """What each resident has cost so far, by key, as far as the device has come; see
+        `engine.charges`."""
+        return {r.request.key: r.account.seconds for r in self._residents if r is not None}
 
     def part_seconds(self) -> list[dict[str, float]]:
         """Time of the device in the parts of each step that it has done since the last call.
@@ -170,14 +171,17 @@ class Gang:
         field  rendering, regularisers, and their gradient
         other  all else: cameras, noise, the optimiser, the occupancy
         """
-        return self._stopwatch.read()
+        return self._charges.read()
 
     def add(self, request: SceneRequest) -> int:
         """Gives the request a free slot; returns the steps its checkpoint had behind it.
 
-        Raises ValueError, and changes nothing, if there is no slot, no text for it, or if the
-        checkpoint is damaged or of another scene.
+        The device is not waited for where the request brings its text along.
+        Raises ValueError, and changes nothing, if a resident has its key, if there is no slot or no
+        text for it, or if the checkpoint is damaged or of another scene.
         """
+        if request.key in self.progress():
+            raise ValueError(f"gang: expected a key that no resident has, got {request.key!r}")
         if self.num_free == 0:
             raise ValueError(f"gang: expected a free slot, all {self.num_slots} are taken")
         slot = self._residents.index(None)
@@ -189,7 +193,7 @@ class Gang:
             saved = Checkpoint.from_bytes(request.checkpoint)
             saved.expect(key=request.key, seed=request.seed)
             state = self._starts.resumed(saved)
-            resident.step, resident.seconds = saved.step, saved.seconds
+            resident.step, resident.account.seconds = saved.step, saved.seconds
         for name in self._parameters:
             self._parameters[name][slot] = state.parameters[name]
             self._moments.first[name][slot] = state.first[name]
@@ -204,8 +208,14 @@ class Gang:
         return resident.step
 
     def save(self, key: str) -> Checkpoint:
-        """A copy of a resident as it is, packed on the device; nothing there is waited for."""
-        (slot,) = (k for k, r in enumerate(self._residents) if r and r.request.key == key)
+        """A copy of a resident as it is, packed on the device; nothing there is waited for.
+
+        Raises ValueError if no resident has this key.
+        """
+        slots = [k for k, r in enumerate(self._residents) if r and r.request.key == key]
+        if not slots:
+            raise ValueError(f"gang: expected the key of a resident, got {key!r}")
+        (slot,) = slots
         resident = self._residents[slot]
         assert resident is not None
         state = SceneState(
@@ -221,7 +231,7 @@ class Gang:
             seed=resident.request.seed,
             recipe_digest=self.recipe.digest(),
             step=resident.step,
-            seconds=resident.seconds,
+            seconds=resident.account.seconds,
             tensors=checkpoint.pack(state, start),
         )
 
@@ -243,16 +253,15 @@ class Gang:
         busy = self._busy()
         if not busy:
             return
-        if self._charged_until is None:
-            self._charged_until = time.perf_counter()
         self._replay.step(self._optimise, "other")
+        self._charges.book(resident.account for resident in busy)
         self._leash.hold()
         for resident in busy:
             resident.step += 1
         self._num_steps += 1
         if self._num_steps % _LOOK_EVERY == 0:
             self._lookout.send(self._table(), self._residents)
-        self._charge()
+        self._charges.settle()
 
     def take_finished(self) -> list[FinishedScene]:
         """Empties the slots whose scenes are done or have failed; says what became of them.
@@ -264,17 +273,14 @@ class Gang:
             finished.append(self._finish(slot, row))
             self._residents[slot] = None
             self._health.dismiss(slot)
-        if not self._busy():
-            self._charged_until = None
         return finished
 
     def _leaving(self) -> Iterator[tuple[int, list[float]]]:
         """Slots to be emptied, with their rows of the table."""
         if any(r.step >= self.recipe.iterations for r in self._busy()):
             # One transfer for all slots. The host runs ahead of the device, and waits here for
-            # what is still queued, which belongs to these scenes too.
+            # what is still queued, of which these scenes are charged with their shares, too.
             owners, rows = list(self._residents), self._table().tolist()
-            self._charge()
         elif (seen := self._lookout.receive()) is not None:
             owners, rows = seen
         else:
@@ -293,14 +299,6 @@ class Gang:
 
     def _busy(self) -> list[_Resident]:
         return [r for r in self._residents if r is not None]
-
-    def _charge(self) -> None:
-        """Shares the time since the last charge among the residents."""
-        assert self._charged_until is not None
-        now, busy = time.perf_counter(), self._busy()
-        for resident in busy:
-            resident.seconds += (now - self._charged_until) / len(busy)
-        self._charged_until = now
 
     def _optimise(self) -> None:
         """A step. Whatever outlives it is changed in place, so that it can be replayed."""
@@ -365,7 +363,7 @@ class Gang:
             scene=Scene(self.recipe.field, parameters, region=self.recipe.march.region),
             status=Verdict(int(verdict)).name.lower(),
             iterations=int(num_steps),
-            seconds=resident.seconds,
+            seconds=self._charges.close(resident.account),
             losses=dict(zip(self._last_losses, values, strict=True)),
             ready=mark(self._device),
         )

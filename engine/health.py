@@ -35,8 +35,12 @@ class Verdict(IntEnum):
     VACANT = 4
 
 
-NOTHING_BAD = torch.tensor([Verdict.OK, 0, 0])
-"""What `Health.of` says of a new scene."""
+def nothing_bad(device: torch.device) -> Int[Tensor, "3"]:
+    """What `Health.of` says of a new scene: OK, which is 0, and no step that was suspicious.
+
+    Made on the device itself, so that nobody waits for it to come from the host.
+    """
+    return torch.zeros(3, dtype=torch.long, device=device)
 
 
 class Health:
@@ -54,8 +58,9 @@ class Health:
         """Slots with a scene of which nothing bad is known."""
         return self.verdict == Verdict.OK
 
-    def admit(self, slot: int, known: Int[Tensor, "3"] = NOTHING_BAD) -> None:
-        """A scene is in this slot; `known` is what `of` said of it where it was before."""
+    def admit(self, slot: int, known: Int[Tensor, "3"]) -> None:
+        """A scene is in this slot; `known` is what `of` said of it where it was before, or
+        `nothing_bad`."""
         self.verdict[slot], self._num_empty[slot], self._num_filled[slot] = known
 
     def dismiss(self, slot: int) -> None:

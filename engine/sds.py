@@ -115,25 +115,9 @@ def picture_gradient(
     sigma = (1.0 - schedule[index]).sqrt()[..., None, None, None]
     eps = normal(seed, step, Purpose.NOISE, tuple(x.shape[1:]))
     is_full = config.gradient == "full"
-    texts = [negative, text]
-    if denial is not None:
-        texts += denial.text.unbind(dim=2)
     with torch.set_grad_enabled(is_full):
         z = (alpha * x + sigma * eps).detach().requires_grad_(is_full)
-        answers = guidance.predict_noise(
-            torch.cat([z] * len(texts)).flatten(0, 1),
-            index.flatten().repeat(len(texts)),
-            torch.cat(texts).flatten(0, 1),
-        )
-        unconditional, conditional, *others = (a.view_as(x) for a in answers.chunk(len(texts)))
-        denied = None
-        if denial is not None:
-            denied = denied_direction(
-                conditional - unconditional,
-                torch.stack([other - unconditional for other in others], dim=2),
-                denial.weight,
-            )
-        residual = guided(conditional, unconditional, config, denied) - eps
+        residual = _eps_hat(guidance, z, index, text, negative, config, denial) - eps
     weight = sigma.square() if config.weighting == "sigma_squared" else torch.ones_like(sigma)
     if is_full:
         # J^T residual; a picture's own, because the model lets none of a batch see another.
@@ -141,3 +125,32 @@ def picture_gradient(
         residual = alpha * residual
     gradient = weight * residual
     return gradient.clamp(-config.clamp, config.clamp) if config.clamp else gradient
+
+
+def _eps_hat(
+    guidance: Guidance,
+    z: Float[Tensor, "S V C H W"],
+    index: Int[Tensor, "S V"],
+    text: Float[Tensor, "S V T D"],
+    negative: Float[Tensor, "S V T D"],
+    config: DistillationConfig,
+    denial: Denial | None,
+) -> Float[Tensor, "S V C H W"]:
+    """The model's noise in z_t under guidance; all texts are asked about in one forward."""
+    texts = [negative, text]
+    if denial is not None:
+        texts += denial.text.unbind(dim=2)
+    answers = guidance.predict_noise(
+        torch.cat([z] * len(texts)).flatten(0, 1),
+        index.flatten().repeat(len(texts)),
+        torch.cat(texts).flatten(0, 1),
+    )
+    unconditional, conditional, *others = (a.view_as(z) for a in answers.chunk(len(texts)))
+    denied = None
+    if denial is not None:
+        denied = denied_direction(
+            conditional - unconditional,
+            torch.stack([other - unconditional for other in others], dim=2),
+            denial.weight,
+        )
+    return guided(conditional, unconditional, config, denied)

@@ -23,6 +23,7 @@ from engine.export.sheet import Row, contact_sheet
 from engine.gang import FinishedScene, Gang, SceneRequest
 from engine.guidance import files
 from engine.guidance.pixel import PixelGuidance
+from engine.hardware import usual_device
 from engine.recipe import Recipe
 
 
@@ -68,7 +69,7 @@ def show(
     compiled: bool,
 ) -> None:
     """Optimises, exports and writes everything into `out`."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = usual_device()
     path = files.resolve(recipe.guidance)
     guidance = PixelGuidance.load(path, device=device, compiled=compiled)
     gang = Gang(recipe, guidance, num_slots=slots or recipe.num_slots)

@@ -13,7 +13,7 @@ from torch import Tensor
 from engine import background, checkpoint, fields, occupancy
 from engine.checkpoint import Checkpoint, SceneState
 from engine.fields import Parameters
-from engine.health import NOTHING_BAD
+from engine.health import nothing_bad
 from engine.optimiser import Moments
 from engine.recipe import Recipe
 
@@ -42,7 +42,7 @@ class Starts:
             first=nothing.first,
             second=nothing.second,
             density=density[0],
-            health=NOTHING_BAD,
+            health=nothing_bad(self.device),
         )
 
     def resumed(self, saved: Checkpoint) -> SceneState:
@@ -57,5 +57,5 @@ class Starts:
 
     def _of_one(self, seed: int) -> Parameters:
         """As `parameters`, of one scene and without the scene axis."""
-        fresh = self.parameters(torch.tensor([seed], device=self.device))
+        fresh = self.parameters(torch.full((1,), seed, dtype=torch.long, device=self.device))
         return {name: p[0] for name, p in fresh.items()}

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-_MOST_UNREAD = 256
+MOST_UNREAD = 256
 """Steps that are kept for a reader; without one the oldest are forgotten."""
 
 
@@ -41,7 +41,7 @@ class Stopwatch:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._moments: list[tuple[str, _Moment]] = []
-        self._stopped: deque[list[tuple[str, _Moment]]] = deque(maxlen=_MOST_UNREAD)
+        self._stopped: deque[list[tuple[str, _Moment]]] = deque(maxlen=MOST_UNREAD)
 
     def start(self) -> None:
         """A step begins; one that was not stopped is forgotten."""

@@ -12,6 +12,7 @@ from engine.guidance import views as directions
 from engine.guidance.guidance import Guidance
 from engine.guidance.prompts import VIEWS, texts_of
 from engine.sds import Denial
+from engine.sending import sent
 from engine.viewpoints import Viewpoints
 
 
@@ -40,7 +41,7 @@ class SlotTexts:
                 f"embedded texts: expected the shape {tuple(room)}, got {tuple(text.shape)}; embed "
                 "the prompt's texts with this model's own text encoder"
             )
-        return text.to(self._guidance.device, torch.float32)
+        return sent(text, self._guidance.device).float()
 
     def put(self, slot: int, text: Float[Tensor, "K T D"]) -> None:
         """Gives a slot the texts that `embed` returned."""

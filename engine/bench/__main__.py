@@ -12,20 +12,19 @@ one row a case, on the screen and in DIR/<op>.jsonl. Without a GPU Triton's inte
 it at a tiny size, to try the code: no speeds.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 
 import torch
 
 from engine import kernels
-from engine.bench import ops, rows
+from engine.bench import flags, ops, rows
 from engine.bench.gate import GateError
 from engine.bench.rows import Row
 from engine.bench.timing import copy_rate, median_ms
+from engine.hardware import usual_device
 
 COMMANDS = ("step", "assets", "memory", "refills", "picture")
 """What is no op's, each a module with a `main`."""
@@ -36,15 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0] in COMMANDS:
         return import_module(f"engine.bench.{words[0]}").main(words[1:])
-    parser = argparse.ArgumentParser(prog="python -m engine.bench")
+    parser = flags.parser("")
     others = f"or {', '.join(COMMANDS)}, which have a --help of their own"
     parser.add_argument("op", choices=sorted(ops.OPS), help=others)
-    parser.add_argument("--out", type=Path, required=True, help="directory for the rows")
-    parser.add_argument("--commit", help="what to call the tree; by default git is asked")
     chosen = parser.parse_args(words)
     if not kernels.has_triton():
         parser.error("kernels need Triton: pip install 'dreambatch[kernels]'")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = usual_device()
     if device.type == "cpu":
         os.environ["TRITON_INTERPRET"] = "1"
         print("no CUDA device: tiny sizes in Triton's interpreter; these are no speeds")

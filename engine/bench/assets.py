@@ -13,7 +13,6 @@ which goes ahead elsewhere, and the upload of an asset. One line a case on the s
 DIR/assets.jsonl. Without a GPU all of it runs, but no time is told.
 """
 
-import argparse
 import gc
 import statistics
 import sys
@@ -24,12 +23,13 @@ from typing import Any
 
 import torch
 
-from engine import kernels, recipes
-from engine.bench import devices, extrapolation, rows
+from engine import recipes
+from engine.bench import devices, extrapolation, flags, rows
 from engine.bench.gate import GateError
 from engine.bench.maker import Maker, Order, Report
 from engine.bench.rows import AssetsRow
 from engine.bench.subjects import MODELS, RECIPES, Model
+from engine.hardware import usual_device
 from engine.recipe import Recipe
 
 
@@ -74,21 +74,18 @@ class AssetsBench:
 
 def main(arguments: Sequence[str]) -> int:
     """Exit code: 0 measured, 1 the gate did not hold, 2 a mistake of the user's."""
-    parser = argparse.ArgumentParser(prog="python -m engine.bench assets")
+    parser = flags.parser("assets")
     parser.add_argument("--model", choices=MODELS, required=True)
     parser.add_argument("--recipe", help="by default the model's own")
     parser.add_argument("--slots", default="8,32", help="numbers")
     parser.add_argument("--generations", type=int, default=2, help="of a gang, that are watched")
     parser.add_argument("--devices", type=int, default=1, help="compared with one")
-    parser.add_argument("--out", type=Path, required=True, help="directory for the rows")
-    parser.add_argument("--commit", help="what to call the tree; by default git is asked")
-    parser.add_argument("--eager", action="store_true", help="do not compile the networks")
-    parser.add_argument("--launched", action="store_true", help="do not record CUDA graphs")
+    flags.add_switches(parser)
     parser.add_argument(
         "--fewest", type=float, default=0.75, help="share of assets that J1 must find"
     )
     given = parser.parse_args(arguments)
-    is_cuda = torch.cuda.is_available()
+    is_cuda = usual_device().type == "cuda"
     try:
         if is_cuda and given.devices > torch.cuda.device_count():
             found = torch.cuda.device_count()
@@ -96,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
         bench = AssetsBench(
             model=given.model,
             recipe=recipes.find(given.recipe or RECIPES[given.model]),
-            slots=_numbers(given.slots),
+            slots=flags.numbers(given.slots),
             out=given.out,
             commit=given.commit or rows.commit(),
             generations=given.generations,
@@ -125,7 +122,7 @@ def measured_steps(bench: AssetsBench) -> list[dict[str, Any]]:
     """The steps from which to extrapolate, if so. Raises ValueError where one is missing."""
     if bench.model == "primitives":
         return []
-    path, device = bench.out / "step.jsonl", _device()
+    path, device = bench.out / "step.jsonl", usual_device()
     return [
         extrapolation.measured_step(path, bench.model, bench.recipe, number, device)
         for number in bench.slots
@@ -134,7 +131,7 @@ def measured_steps(bench: AssetsBench) -> list[dict[str, Any]]:
 
 def measured(bench: AssetsBench, steps: list[dict[str, Any]]) -> Iterator[AssetsRow]:
     """A row for each number of slots. Raises GateError."""
-    device = _device()
+    device = usual_device()
     if steps:
         yield from extrapolation.rows_of(bench.recipe, steps, bench.commit, device)
         return
@@ -152,7 +149,7 @@ def measured(bench: AssetsBench, steps: list[dict[str, Any]]) -> Iterator[Assets
 
 def made(bench: AssetsBench, number: int, reports: list[Report], alone: Report) -> AssetsRow:
     """The row of devices that worked at the same time."""
-    device = _device()
+    device = usual_device()
     scenes = sum(report.scenes for report in reports)
     timed: dict[str, Any] = {}
     if device.type == "cuda":
@@ -204,22 +201,6 @@ def told(row: AssetsRow) -> str:
 
 
 def _setting(bench: AssetsBench, number: int, device: torch.device, *, is_captured: bool) -> str:
-    switches = {
-        "compiled": bench.compiled,
-        "captured": is_captured,
-        "kernels": kernels.is_fused_on(device),
-    }
-    words = [name for name, is_on in switches.items() if is_on]
+    words = flags.switched_on(device, compiled=bench.compiled, captured=is_captured)
     many = [f"N={bench.devices}"] if bench.devices > 1 else []
     return " ".join([bench.recipe.name, f"S={number}", *many, *words])
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(word) for word in text.split(","))
-    except ValueError:
-        raise ValueError(f"--slots: expected 1,2,4 or so, got {text!r}") from None

@@ -16,6 +16,7 @@ import torch
 
 from engine.bench.gate import GateError
 from engine.bench.maker import Maker, Order, Report
+from engine.hardware import usual_device
 
 _CLOSE_SECONDS = 60.0
 
@@ -89,7 +90,7 @@ def environment(number: int, num_devices: int) -> dict[str, str]:
 
 def serve(asking: Connection, order: Order, number: int) -> None:
     """Answers `warm` and `run` until nobody asks any more."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = usual_device()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     maker = None
     while True:

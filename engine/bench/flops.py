@@ -24,11 +24,17 @@ def unet_flops(config: Any) -> int:
     return counter.get_total_flops()
 
 
-def encoder_flops(config: dict[str, Any], size: int) -> int:
-    """Of one picture's way through the image encoder and of the gradient to it."""
-    vae = meta_vae(config).requires_grad_(False)
+def encoder_flops(config: Any, size: int) -> tuple[int, int]:
+    """Of one picture's way through the image encoder, and of the gradient to it.
+
+    `config` is the autoencoder's own. What is made anew on the way back is not counted.
+    """
+    vae = meta_vae(dict(config)).requires_grad_(False)
     with torch.device("meta"):
         x = torch.empty(1, 3, size, size, requires_grad=True)
-        with FlopCounterMode(display=False) as counter:
-            vae.quant_conv(vae.encoder(x)).sum().backward()
-    return counter.get_total_flops()
+        with FlopCounterMode(display=False) as forward:
+            z = vae.encoder(x)
+            z = z if vae.quant_conv is None else vae.quant_conv(z)
+        with FlopCounterMode(display=False) as gradient:
+            z.sum().backward()
+    return forward.get_total_flops(), gradient.get_total_flops()

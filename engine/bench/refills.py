@@ -9,7 +9,6 @@ allocator holds of the device (none of it on a CPU), and what the process holds 
 line on the screen and in DIR/refills.jsonl.
 """
 
-import argparse
 import itertools
 import math
 import os
@@ -20,17 +19,16 @@ from pathlib import Path
 
 import torch
 
-from engine import kernels, recipes
-from engine.bench import rows
+from engine import recipes
+from engine.bench import flags, rows
 from engine.bench.rows import RefillRow
+from engine.bench.subjects import PROMPTS, embedded_texts
 from engine.gang import Gang, SceneRequest
 from engine.guidance import files
 from engine.guidance.pixel import PixelGuidance
-from engine.guidance.prompts import texts_of
-from engine.guidance.texts import TextEncoder
+from engine.hardware import usual_device
 from engine.recipe import Recipe
 
-_PROMPTS = ("a red car", "a blue lamp with purple stand", "a green chair", "a yellow duck")
 _STATM = Path("/proc/self/statm")
 
 
@@ -70,16 +68,14 @@ class Refills:
 
 def main(arguments: Sequence[str]) -> int:
     """Exit code: 0 measured, 2 a mistake of the user's."""
-    parser = argparse.ArgumentParser(prog="python -m engine.bench refills")
+    parser = flags.parser("refills")
     parser.add_argument("--recipe", default="primitives", help="a name, or a file of JSON")
     parser.add_argument("--guidance", help="a model directory instead of the recipe's")
     parser.add_argument("--steps", type=int, default=4, help="of a scene")
     parser.add_argument("--slots", type=int, default=Refills.slots)
     parser.add_argument("--refills", type=int, default=Refills.refills)
     parser.add_argument("--every", type=int, default=Refills.every, help="refills a reading")
-    parser.add_argument("--launched", action="store_true", help="do not record CUDA graphs")
-    parser.add_argument("--out", type=Path, required=True, help="directory for the row")
-    parser.add_argument("--commit", help="what to call the tree; by default git is asked")
+    flags.add_switches(parser, compiles=False)
     given = parser.parse_args(arguments)
     try:
         found = recipes.find(given.recipe)
@@ -94,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
         files.check(path, space="pixel")
     except ValueError as error:
         parser.error(str(error))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = usual_device()
     row = measured(asked, path, device, given.commit or rows.commit())
     print(told(row), flush=True)
     rows.keep(given.out / "refills.jsonl", [row])
@@ -108,11 +104,11 @@ def measured(asked: Refills, path: Path, device: torch.device, commit: str) -> R
     gang = Gang(recipe, guidance, num_slots=asked.slots, capture=asked.captured)
     start = time.perf_counter()
     readings = [asdict(reading) for reading in refilled(gang, _requests(path), asked)]
-    switches = {"captured": gang.num_graphs > 0, "kernels": kernels.is_fused_on(device)}
     words = [f"S={asked.slots}", f"{recipe.iterations} steps", f"{asked.refills} refills"]
+    words += flags.switched_on(device, captured=gang.num_graphs > 0)
     return RefillRow(
         part=recipe.name,
-        setting=" ".join([*words, *(name for name, is_on in switches.items() if is_on)]),
+        setting=" ".join(words),
         device=rows.device_name(device),
         versions=rows.versions(),
         commit=commit,
@@ -173,7 +169,6 @@ def told(row: RefillRow) -> str:
 
 def _requests(path: Path) -> Iterator[SceneRequest]:
     """Scenes without end, their texts embedded beforehand as in a run."""
-    encoder = TextEncoder.load(path, device="cpu")
-    texts = [encoder.encode(texts_of(prompt, "")) for prompt in _PROMPTS]
+    texts = embedded_texts(PROMPTS, torch.device("cpu"), path=path)
     for seed, text in enumerate(itertools.cycle(texts)):
         yield SceneRequest(key=str(seed), prompt="", seed=seed, text=text)

@@ -72,6 +72,11 @@ class StepRow(Measurement):
     unet_flops: int | None = None
     unet_share: float | None = None
     """Of the rate of a plain product."""
+    vae_flops: Mapping[str, int] | None = None
+    """`forward` of the image encoder, and `gradient` to the pictures; None without one. A forward
+    that is made anew on the way back is not counted."""
+    vae_share: float | None = None
+    """Of the rate of a plain product: both ways over the time of the part."""
     matmul_rate: float | None = None
     """FLOPs a second of a plain product, in the same run."""
     graphs: int = 0

@@ -22,7 +22,8 @@ from engine.guidance.pixel import PixelGuidance
 from engine.guidance.prompts import VIEWS
 from engine.guidance.texts import MAX_TOKENS
 
-Model = Literal["if", "sd"]
+RealModel = Literal["if", "sd"]
+"""A model that is published."""
 
 IF_UNET: dict[str, Any] = {
     "sample_size": 64,
@@ -110,7 +111,7 @@ class Parts:
 
 
 def parts(
-    model: Model, device: torch.device, *, dtype: torch.dtype = torch.bfloat16, seed: int = 0
+    model: RealModel, device: torch.device, *, dtype: torch.dtype = torch.bfloat16, seed: int = 0
 ) -> Parts:
     """The model's networks on the device, of random weights."""
     schedule = DDPMScheduler(**(IF_SCHEDULE if model == "if" else SD_SCHEDULE))

@@ -9,7 +9,6 @@ of a plain product in the same run. One line a case on the screen and in DIR/ste
 GPU all of it runs but the timing.
 """
 
-import argparse
 import statistics
 import sys
 import time
@@ -20,15 +19,16 @@ from typing import Literal
 
 import torch
 
-from engine import kernels, occupancy, recipes, slots
-from engine.bench import activity, rows, step_gate
-from engine.bench.flops import unet_flops
+from engine import occupancy, recipes, slots
+from engine.bench import activity, flags, rows, step_gate
+from engine.bench.flops import encoder_flops, unet_flops
 from engine.bench.gate import GateError
 from engine.bench.rows import StepRow
 from engine.bench.subjects import MODELS, RECIPES, Model, Subject, subject
 from engine.bench.timing import matmul_rate
 from engine.gang import Gang
 from engine.guidance.guidance import Guidance
+from engine.hardware import usual_device
 from engine.replay import WARM_UP
 
 _PROFILED = 5
@@ -66,27 +66,25 @@ class StepBench:
 
 def main(arguments: Sequence[str]) -> int:
     """Exit code: 0 measured, 1 the gate did not hold, 2 a mistake of the user's."""
-    parser = argparse.ArgumentParser(prog="python -m engine.bench step")
+    parser = flags.parser("step")
     parser.add_argument("--model", choices=MODELS, required=True)
     parser.add_argument("--recipe", help="by default the model's own")
     parser.add_argument("--slots", default="1,2,4,8,16", help="numbers, or auto")
     parser.add_argument("--views", type=int, help="by default the recipe's")
-    parser.add_argument("--out", type=Path, required=True, help="directory for the rows")
-    parser.add_argument("--commit", help="what to call the tree; by default git is asked")
     parser.add_argument("--warm", type=int, default=20, help="steps before the first timed one")
     parser.add_argument("--repeats", type=int, default=50, help="timed steps")
-    parser.add_argument("--eager", action="store_true", help="do not compile the networks")
-    parser.add_argument("--launched", action="store_true", help="do not record CUDA graphs")
+    flags.add_switches(parser)
     parser.add_argument(
         "--recompute", action="store_true", help="an image encoder's activations on the way back"
     )
     given = parser.parse_args(arguments)
-    is_cuda = torch.cuda.is_available()
+    device = usual_device()
+    is_cuda = device.type == "cuda"
     try:
         bench = StepBench(
             model=given.model,
             recipe=given.recipe or RECIPES[given.model],
-            slots=_numbers(given.slots),
+            slots="auto" if given.slots == "auto" else flags.numbers(given.slots, ", or auto"),
             views=given.views,
             out=given.out,
             commit=given.commit or rows.commit(),
@@ -99,7 +97,6 @@ def main(arguments: Sequence[str]) -> int:
         found = recipes.find(bench.recipe)
     except ValueError as error:
         parser.error(str(error))
-    device = torch.device("cuda" if is_cuda else "cpu")
     if not is_cuda:
         print("no CUDA device: steps are compared, but not timed")
     most = slots.MOST if bench.slots == "auto" else max(bench.slots)
@@ -192,7 +189,7 @@ def _timed(row: StepRow, bench: StepBench, asked: Subject, gang: Gang, rate: flo
     pairs = row.slots * asked.recipe.evaluations_a_step
     flops = 2 * pairs * unet_flops(asked.parts.unet.config)
     return replace(
-        row,
+        with_encoder(row, asked, parts, rate),
         parts_ms=parts,
         device_ms=1e3 * statistics.median(sum(step.values()) for step in told),
         wall_ms=wall,
@@ -205,6 +202,21 @@ def _timed(row: StepRow, bench: StepBench, asked: Subject, gang: Gang, rate: flo
     )
 
 
+def with_encoder(row: StepRow, asked: Subject, parts: dict[str, float], rate: float) -> StepRow:
+    """The row with the image encoder's arithmetic, where the model has one: a picture a view."""
+    vae = asked.parts.vae
+    if vae is None:
+        return row
+    size = asked.parts.unet.config.sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
+    pictures = row.slots * row.views
+    forward, gradient = (pictures * flops for flops in encoder_flops(vae.config, size))
+    return replace(
+        row,
+        vae_flops={"forward": forward, "gradient": gradient},
+        vae_share=(forward + gradient) / (1e-3 * parts["vae"]) / rate,
+    )
+
+
 def _filled(asked: Subject, guidance: Guidance, number: int, *, capture: bool) -> Gang:
     gang = Gang(asked.recipe, guidance, num_slots=number, capture=capture)
     for request in asked.requests[:number]:
@@ -213,13 +225,12 @@ def _filled(asked: Subject, guidance: Guidance, number: int, *, capture: bool) -
 
 
 def _setting(bench: StepBench, asked: Subject, gang: Gang, device: torch.device) -> str:
-    switches = {
-        "compiled": bench.compiled,
-        "captured": gang.num_graphs > 0,
-        "kernels": kernels.is_fused_on(device),
-        "recomputing": bench.recomputes and asked.parts.vae is not None,
-    }
-    words = [name for name, is_on in switches.items() if is_on]
+    words = flags.switched_on(
+        device,
+        compiled=bench.compiled,
+        captured=gang.num_graphs > 0,
+        recomputing=bench.recomputes and asked.parts.vae is not None,
+    )
     return " ".join([bench.recipe, f"S={gang.num_slots}", f"V={asked.recipe.views}", *words])
 
 
@@ -230,20 +241,12 @@ def told(row: StepRow) -> str:
         return f"{what} ran"
     parts = ", ".join(f"{part} {ms:.2f}" for part, ms in row.parts_ms.items())
     calls = row.activity
+    vae = "" if row.vae_share is None else f"VAE at {row.vae_share:.1%}, "
     return (
         f"{what}: {row.wall_ms:.2f} ms wall, {row.device_ms:.2f} device ({parts}), "
         f"{row.scene_ms:.2f} a scene; beside the U-Net {row.beside_unet:.1%} of it; "
-        f"U-Net at {row.unet_share:.1%} of {1e-12 * (row.matmul_rate or 0):.0f} TFLOP/s; "
+        f"{vae}U-Net at {row.unet_share:.1%} of {1e-12 * (row.matmul_rate or 0):.0f} TFLOP/s; "
         f"{calls['launches']:.0f} launches, {calls['graph_launches']:.0f} graphs, "
         f"{calls['synchronisations']:.1f} waits, {calls['fetches']:.1f} fetches, "
         f"busy {calls['busy_ms']:.2f}; peak {(row.peak_bytes or 0) / 2**30:.2f} GiB"
     )
-
-
-def _numbers(text: str) -> tuple[int, ...] | Literal["auto"]:
-    if text == "auto":
-        return "auto"
-    try:
-        return tuple(int(word) for word in text.split(","))
-    except ValueError:
-        raise ValueError(f"--slots: expected 1,2,4 or so, or auto, got {text!r}") from None

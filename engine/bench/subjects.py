@@ -7,6 +7,7 @@ begins as; the embedded model's scenes are optimised as ever.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -35,7 +36,8 @@ RECIPES: dict[Model, str] = {
 
 _ENDLESS = 10**7
 """Iterations: no scene is done while it is measured, or given up."""
-_PROMPTS = ("a red car", "a blue lamp with purple stand", "a green chair", "a yellow duck")
+PROMPTS = ("a red car", "a blue lamp with purple stand", "a green chair", "a yellow duck")
+"""In words that the embedded model knows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +93,7 @@ def late(recipe: Recipe, views: int | None, *, is_still: bool) -> Recipe:
 def _embedded(
     num_scenes: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Parts, list[torch.Tensor]]:
-    texts = embedded_texts(_PROMPTS, torch.device("cpu"))
+    texts = embedded_texts(PROMPTS, torch.device("cpu"))
     return embedded_parts(device, dtype), [texts[k % len(texts)] for k in range(num_scenes)]
 
 
@@ -105,9 +107,14 @@ def embedded_parts(device: torch.device, dtype: torch.dtype) -> Parts:
 
 
 def embedded_texts(
-    prompts: Sequence[str], device: torch.device, *, is_viewed: bool = True
+    prompts: Sequence[str],
+    device: torch.device,
+    *,
+    is_viewed: bool = True,
+    path: Path | None = None,
 ) -> list[Float[Tensor, "texts T D"]]:
-    """What `Gang.add` wants of each prompt for the embedded model; see `prompts.texts_of`."""
-    path = files.resolve(files.PRIMITIVES)
+    """What `Gang.add` wants of each prompt for the embedded model, or for the one at `path`; see
+    `prompts.texts_of`."""
+    path = path or files.resolve(files.PRIMITIVES)
     encoder = TextEncoder.load(path, device=device, dtype=torch.float32)
     return [encoder.encode(texts_of(prompt, "", is_viewed=is_viewed)) for prompt in prompts]

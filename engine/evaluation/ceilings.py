@@ -26,6 +26,7 @@ from engine.evaluation.report import Row, grouped, table
 from engine.evaluation.stage import show_true_shapes
 from engine.evaluation.surfaces import TrueShapes
 from engine.evaluation.verdict import Verdict, figures
+from engine.hardware import usual_device
 from engine.primitives.grammar import Spec, geometries
 from engine.primitives.kinds import NUM_PROPORTIONS
 from engine.primitives.splits import Split, choose
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=512)
     parser.add_argument("--out", type=Path, help="a file of JSON")
     given = parser.parse_args(arguments)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = usual_device()
     lexicon = Lexicon(Judge.load(given.judge, device))
     true, shuffled = ceilings(lexicon, choose(given.split, given.count, _SEED), device)
     said = {"truth": rows(true), "shuffled": {"all": rows(shuffled)["all"]}}

@@ -21,8 +21,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from engine import recipes
 from engine.evaluation.chamfer import Chamfer
 from engine.evaluation.judge import Judge
@@ -33,6 +31,7 @@ from engine.evaluation.variations import Variation, chamfers
 from engine.evaluation.verdict import Figures, figures
 from engine.guidance import files
 from engine.guidance.pixel import PixelGuidance
+from engine.hardware import usual_device
 from engine.primitives.splits import choose
 from engine.recipe import Recipe
 
@@ -160,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for text in given.vary:
         for changes in read_changes(text):
             changed(base, changes)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = usual_device()
     guidance = PixelGuidance.load(files.resolve(given.guidance or base.guidance), device=device)
     lexicon = Lexicon(Judge.load(given.judge, device))
     given.out.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -31,6 +30,7 @@ from engine.guidance import files
 from engine.guidance.guidance import Guidance
 from engine.guidance.pixel import PixelGuidance
 from engine.guidance.prompts import VIEWS, with_view
+from engine.hardware import usual_device
 from engine.primitives.captions import caption
 from engine.primitives.grammar import Spec
 from engine.primitives.splits import Split, choose
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scale", type=float, default=3.0, help="guidance scale")
     parser.add_argument("--seed", type=int, default=_SEED)
     given = parser.parse_args(arguments)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = usual_device()
     path = files.resolve(given.guidance)
     guidance = PixelGuidance.load(path, device=device)
     specs = choose(given.split, given.prompts, given.seed)

@@ -20,6 +20,7 @@ from engine.evaluation.judge_captions import CaptionTable, hard_negatives
 from engine.evaluation.judge_card import Trials, card, geometry_rows, swap_accuracy
 from engine.evaluation.judge_networks import JUDGES, JudgeConfig
 from engine.evaluation.judge_training import Lessons, StepConfig, Trainer, learning_rate
+from engine.hardware import usual_device
 from engine.primitives.captions import colourless_forms, forms, vocabulary
 from engine.primitives.grammar import geometries, specs
 from engine.primitives.pictures import Pictures, render_in_batches
@@ -214,7 +215,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=StepConfig.batch)
     parser.add_argument("--lr", type=float, default=StepConfig.lr)
     parser.add_argument("--seed", type=int, default=TrainConfig.seed)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default=usual_device().type)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--compile", action="store_true")
     options = vars(parser.parse_args(arguments))

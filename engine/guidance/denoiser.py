@@ -76,16 +76,16 @@ class Denoiser:
         return self._text_side.encode(prompts)
 
     def predict_noise(
-        self, x_t: Float[Tensor, "B C H W"], t: Int[Tensor, "B"], text: Float[Tensor, "B T D"]
+        self, z_t: Float[Tensor, "B C H W"], t: Int[Tensor, "B"], text: Float[Tensor, "B T D"]
     ) -> Float[Tensor, "B C H W"]:
         """The U-Net's noise in float32; whoever wants no gradient of it says so."""
-        rounded = x_t.to(self.dtype, memory_format=torch.channels_last)
+        rounded = z_t.to(self.dtype, memory_format=torch.channels_last)
         answer = self._unet(rounded, t, text.to(self.dtype)).sample
         prediction = answer[:, : self.num_channels].float()
         if not self._predicts_v:
             return prediction
         alpha_squared = self.alphas_cumprod[t][:, None, None, None]
-        return alpha_squared.sqrt() * prediction + (1.0 - alpha_squared).sqrt() * x_t
+        return alpha_squared.sqrt() * prediction + (1.0 - alpha_squared).sqrt() * z_t
 
     @torch.no_grad()
     def _faster_dtype(self) -> torch.dtype:

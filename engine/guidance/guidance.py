@@ -42,7 +42,7 @@ class Guidance(TextSide, Protocol):
         ...
 
     def predict_noise(
-        self, x_t: Float[Tensor, "B C H W"], t: Int[Tensor, "B"], text: Float[Tensor, "B T D"]
+        self, z_t: Float[Tensor, "B C H W"], t: Int[Tensor, "B"], text: Float[Tensor, "B T D"]
     ) -> Float[Tensor, "B C H W"]:
         """The noise the model believes to be in z_t, differentiable by it alone."""
         ...

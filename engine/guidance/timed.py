@@ -30,10 +30,10 @@ class TimedGuidance:
         return z
 
     def predict_noise(
-        self, x_t: Float[Tensor, "B C H W"], t: Int[Tensor, "B"], text: Float[Tensor, "B T D"]
+        self, z_t: Float[Tensor, "B C H W"], t: Int[Tensor, "B"], text: Float[Tensor, "B T D"]
     ) -> Float[Tensor, "B C H W"]:
         """As the model does; what came before is of the part `other`."""
         self._laps.lap("other")
-        noise = self._guidance.predict_noise(x_t, t, text)
+        noise = self._guidance.predict_noise(z_t, t, text)
         self._laps.lap("unet")
         return noise

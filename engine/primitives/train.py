@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from engine.hardware import usual_device
 from engine.primitives import checkpoint, reading
 from engine.primitives.peers import Peers
 from engine.primitives.pictures import Pictures, render_in_batches, render_pictures
@@ -261,7 +262,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--lr", type=float, default=TrainConfig.lr)
     parser.add_argument("--lr-end", type=float, default=TrainConfig.lr_end)
     parser.add_argument("--seed", type=int, default=TrainConfig.seed)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default=usual_device().type)
     parser.add_argument("--max-steps", type=int)
     parser.add_argument("--start", type=Path, help="pipeline directory whose weights to start from")
     for flag in ("resume", "compile", "graph", "pipeline"):

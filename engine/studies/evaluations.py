@@ -97,11 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with order.mistakes(parser):
         offered = variations(order.base_of(given), recipes.find(given.fast))
         asked = order.order(given, offered)
-    found = study.run(asked)
-    said = knee(found)
-    with (given.out / "table.md").open("a") as file:
-        file.write(f"\n{said}")
-    print(said, flush=True)
+    found = study.run(asked, words=knee)
     (given.out / "curve.svg").write_text(drawn(found))
 
 

@@ -22,6 +22,7 @@ Axes: N scenes, V views of the stage, W view words, D features.
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import torch
 from jaxtyping import Float
@@ -34,19 +35,20 @@ from engine.evaluation.lexicon import Lexicon
 from engine.evaluation.stage import AZIMUTHS_DEG, show_true_shapes
 from engine.evaluation.variations import Variation
 from engine.evaluation.view_words import references
+from engine.guidance import views
+from engine.hardware import usual_device
 from engine.primitives.grammar import Spec
 from engine.primitives.kinds import NUM_PROPORTIONS
 from engine.primitives.splits import Split, choose, specs_of
 from engine.recipe import Recipe
 from engine.studies import order, study
+from engine.studies.report import Column
 from engine.studies.results import Result, Row
 
 FRONTED = ("house", "car", "snowman", "robot", "duck", "teapot", "television")
 """Kinds whose true shapes J2 takes from behind for the front, and from the front for the back, in
 an eighth of cases or fewer. The others look more alike from both sides."""
 
-FRONT_WORD, SIDE_WORD, BACK_WORD = 0, 1, 2
-"""Of `guidance.prompts.VIEWS`."""
 _SEED = 17
 
 
@@ -94,8 +96,8 @@ def examine(
 def looks(seen: Float[Tensor, "N V D"], known: Float[Tensor, "N W D"]) -> list[Row]:
     """The answers by the embeddings of views and of the references."""
     alike = torch.einsum("nvd,nwd->nvw", seen, known)
-    as_front = alike[:, BACK, FRONT_WORD] >= alike[:, BACK, BACK_WORD]
-    is_front = alike[..., [FRONT_WORD, SIDE_WORD, BACK_WORD]].argmax(dim=-1) == FRONT_WORD
+    as_front = alike[:, BACK, views.FRONT] >= alike[:, BACK, views.BACK]
+    is_front = alike[..., [views.FRONT, views.SIDE, views.BACK]].argmax(dim=-1) == views.FRONT
     opposite = is_front.roll(len(AZIMUTHS_DEG) // 2, dims=1)
     rows = zip(
         as_front.tolist(),
@@ -122,7 +124,7 @@ def mean(scenes: Sequence[Row], name: str) -> float:
     return statistics.fmean(asked) if asked else float("nan")
 
 
-def _share(name: str) -> study.Column:
+def _share(name: str) -> Column:
     def said(result: Result) -> str:
         return f"{mean(result.scenes, name):.3f}"
 
@@ -134,6 +136,12 @@ COLUMNS = {
 }
 
 
+def in_words(true: Sequence[Row]) -> str:
+    """What true shapes give under each column's head."""
+    figures = ", ".join(f"{head} {mean(true, head.replace(' ', '_')):.3f}" for head in COLUMNS)
+    return f"True shapes of the same scenes: {figures}.\n"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = order.parser("fronts", __doc__, split="test", judge="j2", prompts=48)
@@ -141,14 +149,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     with order.mistakes(parser):
         asked = order.order(given, variations(order.base_of(given)), fronted)
-    study.run(asked, examine, COLUMNS)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    true = truth(asked.specs, Lexicon(Judge.load(given.judge, device)), device)
-    figures = ", ".join(f"{head} {mean(true, head.replace(' ', '_')):.3f}" for head in COLUMNS)
-    said = f"True shapes of the same scenes: {figures}.\n"
-    with (given.out / "table.md").open("a") as file:
-        file.write(f"\n{said}")
-    print(said, flush=True)
+
+    @cache
+    def true() -> list[Row]:
+        device = usual_device()
+        return truth(asked.specs, Lexicon(Judge.load(given.judge, device)), device)
+
+    study.run(asked, examine, COLUMNS, lambda _: in_words(true()))
 
 
 if __name__ == "__main__":

@@ -29,10 +29,11 @@ from engine.evaluation.stage import AZIMUTHS_DEG, ELEVATION_DEG
 from engine.evaluation.trials import Outcome, Trials
 from engine.guidance import files
 from engine.guidance.pixel import PixelGuidance
+from engine.hardware import usual_device
 from engine.primitives.captions import caption
 from engine.primitives.splits import choose
 from engine.recipe import Recipe
-from engine.studies import order, report
+from engine.studies import full_gradient_report, order
 from engine.studies.gradients import Comparison, compare, ratio_of_sizes, texts_of_views
 
 _FEWER = 5.0
@@ -150,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         specs = choose(given.split, given.prompts, given.seed)
         manner = Manner(slots=len(specs) if given.slots is None else given.slots)
         directory(given.judge)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = usual_device()
     guidance = PixelGuidance.load(path, device=device, compiled=given.compile)
     lexicon = Lexicon(Judge.load(given.judge, device))
     trials = Trials(guidance, lexicon, specs, seed=given.seed, manner=manner)
@@ -165,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     outcomes = [findings.score, findings.bare_score, *findings.tries, findings.full]
     shown = [findings.score, findings.full, best_of(findings.tries)]
-    report.write(given.out, facts, outcomes, findings.comparisons, shown)
+    full_gradient_report.write(given.out, facts, outcomes, findings.comparisons, shown)
 
 
 if __name__ == "__main__":

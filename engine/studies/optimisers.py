@@ -25,14 +25,15 @@ take 35 s with Adam and two minutes with Shampoo.
 import argparse
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import torch
 
 from engine import recipes
 from engine.evaluation.variations import Variation
+from engine.hardware import usual_device
 from engine.optimiser import learning_rate
 from engine.recipe import Recipe
 from engine.starts import Starts
@@ -104,14 +105,17 @@ def seconds_a_step(recipe: Recipe, every: int, device: torch.device) -> tuple[fl
     return plain, seconds(1)
 
 
-def in_words(found: Sequence[Result], recipe: Recipe, every: int, device: torch.device) -> str:
-    """Each Adam against the first Shampoo, and what Shampoo takes; nothing where there is none."""
+def in_words(
+    found: Sequence[Result], every: int, measured: Callable[[], tuple[float, float]]
+) -> str:
+    """Each Adam against the first Shampoo, and what Shampoo takes: `seconds_a_step`; nothing where
+    there is none."""
     others = [result for result in found if result.name.startswith("Shampoo")]
     if not others:
         return ""
     adams = [result for result in found if result.name.startswith("Adam")]
     lines = [precision.in_words(others[0], adam) for adam in adams]
-    plain, rooted = (1000.0 * s for s in seconds_a_step(recipe, every, device))
+    plain, rooted = (1000.0 * s for s in measured())
     mean = (plain * (every - 1) + rooted) / every
     lines.append(
         f"Shampoo alone, a scene: {plain:.1f} ms a step, {rooted:.0f} ms with new roots, "
@@ -156,12 +160,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if any(variation.optimiser for variation in asked.wanted):
             # Before anything is made.
             shampoo.library()
-    found = study.run(asked, columns=COLUMNS)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    said = in_words(found, recipe, given.every, device)
-    with (given.out / "table.md").open("a") as file:
-        file.write(f"\n{said}")
-    print(said, flush=True)
+    # Measured once, and not before something of Shampoo is there.
+    measured = cache(
+        partial(
+            seconds_a_step,
+            recipe,
+            given.every,
+            usual_device(),
+        )
+    )
+    study.run(asked, columns=COLUMNS, words=lambda found: in_words(found, given.every, measured))
 
 
 if __name__ == "__main__":

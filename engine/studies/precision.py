@@ -92,6 +92,15 @@ def _chamfer(scene: Row) -> float:
     return math.inf if scene["chamfer"] is None else scene["chamfer"]
 
 
+def against_shipped(found: Sequence[Result]) -> str:
+    """Every other manner against the first, if that is there."""
+    by_name = {result.name: result for result in found}
+    shipped = by_name.pop(SHIPPED, None)
+    if shipped is None:
+        return ""
+    return "\n".join(in_words(shipped, other) for other in by_name.values())
+
+
 def _loss(name: str, scene: Row) -> float:
     value = scene["losses"][name]
     return math.inf if value is None else value
@@ -113,14 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with order.mistakes(parser):
         offered = variations(order.base_of(given), order.manner_of(given))
         asked = order.order(given, offered)
-    found = {result.name: result for result in study.run(asked, columns=COLUMNS)}
-    shipped = found.pop(SHIPPED, None)
-    if shipped is None:
-        return
-    said = "\n".join(in_words(shipped, other) for other in found.values())
-    with (given.out / "table.md").open("a") as file:
-        file.write(f"\n{said}")
-    print(said, flush=True)
+    study.run(asked, columns=COLUMNS, words=against_shipped)
 
 
 if __name__ == "__main__":

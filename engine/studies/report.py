@@ -1,69 +1,76 @@
 """What a study leaves: `results.json` for programs, `table.md` and `pictures.png` for people."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from engine.evaluation.report import HEADS
-from engine.evaluation.trials import Outcome
-from engine.evaluation.verdict import Figures, figures
-from engine.export.images import on_white
-from engine.export.sheet import Row, contact_sheet
+from engine.evaluation.verdict import Figures
 from engine.primitives.captions import caption
-from engine.studies.gradients import Comparison
-from engine.studies.strips import SHOWN_VIEWS, enlarged
+from engine.studies import results, strips
+from engine.studies.order import Order
+from engine.studies.results import Key, Part, Result
+
+Column = Callable[[Result], str]
+Columns = Mapping[str, Column]
+"""A study's own columns of the table."""
+Words = Callable[[Sequence[Result]], str]
+"""What a study says below its table of all results that are there, in lines; "" for nothing. It is
+asked anew whenever one more is there."""
 
 _FIGURES = ("colour_retrieval", "geometry_retrieval", "kind", "all_colours", "against_swap")
 _DIGITS = 3
 
 
+def no_words(found: Sequence[Result]) -> str:
+    """Nothing below the table."""
+    return ""
+
+
 def write(
-    out: Path,
-    facts: Mapping[str, Any],
-    outcomes: Sequence[Outcome],
-    comparisons: Sequence[Comparison],
-    shown: Sequence[Outcome],
-) -> None:
-    """Writes everything into `out`; of `shown`, left to right, there are pictures."""
-    out.mkdir(parents=True, exist_ok=True)
-    results = {
-        **facts,
-        "gradients": [asdict(row) for row in comparisons],
-        "outcomes": [outcome.as_row() for outcome in outcomes],
-        "shown": [outcome.name for outcome in shown],
+    order: Order, key: Key, columns: Columns, words: Words = no_words
+) -> tuple[list[Result], str]:
+    """Writes what is of all variations that are there; returns them, and their table with words."""
+    out, offered = order.out, order.offered
+    rows = results.read(out / "results.jsonl")
+    found = [result for v in offered if (result := results.collect(rows, key, v)) is not None]
+    facts = {
+        "guidance_digest": key.guidance_digest,
+        "judge": key.judge,
+        "split": key.split,
+        "prompts": key.prompts,
+        "seed": key.seed,
+        "torch": torch.__version__,
     }
-    (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    tables = [markdown(costs_and_figures(outcomes)), markdown(_sizes(comparisons))]
-    (out / "table.md").write_text("\n".join(tables))
-    (out / "pictures.png").write_bytes(_pictures(shown))
-    print(tables[0], flush=True)
+    document = {**facts, "results": [result.as_row() for result in found]}
+    (out / "results.json").write_text(json.dumps(document, indent=1) + "\n")
+    table = markdown([_cells(result, key.prompts, columns) for result in found])
+    if said := words(found):
+        table += f"\n{said}"
+    (out / "table.md").write_text(table)
+    # The first scenes are those of the first part.
+    first = replace(key, part=Part(count=key.part.count))
+    pictures = {v.name: out / "pictures" / f"{first.stem(v)}.png" for v in offered}
+    strips.write_sheet(out / "pictures.png", [caption(spec) for spec in order.specs], pictures)
+    return found, table
 
 
-def costs_and_figures(outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
-    """A row an outcome."""
-    rows = []
-    for outcome in outcomes:
-        row = outcome.as_row()
-        peak = outcome.peak_bytes
-        rows.append(
-            {
-                "": outcome.name,
-                "steps": f"{row['steps']}",
-                "ms a step": f"{row['ms_a_step']:.1f}",
-                "seconds": f"{outcome.seconds:.1f}",
-                "GiB": "-" if peak is None else f"{peak / 2**30:.1f}",
-                "ok": f"{outcome.num_ok} of {len(outcome.verdicts)}",
-                **shares(figures(outcome.verdicts)),
-                "caption score": f"{outcome.caption_score:.2f}",
-            }
-        )
-    return rows
+def _cells(result: Result, total: int, columns: Columns) -> dict[str, str]:
+    """A row of the table."""
+    scenes = len(result.scenes)
+    return {
+        "": result.name,
+        "evaluations": f"{result.evaluations}",
+        "s a scene": f"{result.seconds / scenes:.2f}",
+        "ok": f"{result.ok} of {scenes}" + ("" if scenes == total else f" ({total})"),
+        **shares(result.figures),
+        "chamfer": f"{result.chamfer:.4f}",
+        "score": f"{result.score:.3f}",
+        "caption score": f"{result.caption_score:.2f}",
+        **{head: said(result) for head, said in columns.items()},
+    }
 
 
 def shares(found: Figures) -> dict[str, str]:
@@ -75,33 +82,8 @@ def shares(found: Figures) -> dict[str, str]:
     }
 
 
-def _sizes(comparisons: Sequence[Comparison]) -> list[dict[str, str]]:
-    """A row a diffusion time."""
-    return [
-        {f.name.replace("_", " "): f"{getattr(row, f.name):.3g}" for f in fields(row)}
-        for row in comparisons
-    ]
-
-
 def markdown(rows: Sequence[Mapping[str, str]]) -> str:
     """A table; the first row's names are its head."""
     heads = list(rows[0])
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *(list(row.values()) for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _pictures(shown: Sequence[Outcome]) -> bytes:
-    """A tile a scene: two views of every outcome, side by side."""
-    rows = [
-        Row(
-            caption=caption(verdict.spec),
-            pictures=[_png(outcome.colour[k, view]) for outcome in shown for view in SHOWN_VIEWS],
-        )
-        for k, verdict in enumerate(shown[0].verdicts)
-    ]
-    heads = (f"{outcome.name} ({outcome.recipe.iterations} steps)" for outcome in shown)
-    return contact_sheet(rows, "two views each of:  " + "  |  ".join(heads))
-
-
-def _png(picture: Float[Tensor, "3 h w"]) -> bytes:
-    return enlarged(on_white(picture.movedim(0, -1), torch.ones_like(picture[0])))

@@ -11,9 +11,7 @@ the tables of all. `table.md`, `results.json` and `pictures.png` are of what is 
 Axes: N scenes, V views of the stage.
 """
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -27,19 +25,17 @@ from engine.evaluation.trials import Trials
 from engine.evaluation.variations import Variation, chamfers
 from engine.guidance import files
 from engine.guidance.pixel import PixelGuidance
-from engine.primitives.captions import caption
+from engine.hardware import usual_device
 from engine.primitives.grammar import Spec
 from engine.studies import report, results, strips
 from engine.studies.order import Order
-from engine.studies.results import Key, Part, Result, Row
+from engine.studies.report import Columns, Words, no_words
+from engine.studies.results import Key, Result, Row
 
 NUM_SHOWN = 12
 
 Examine = Callable[[Float[Tensor, "N V 3 h w"], Sequence[Spec], Lexicon], Sequence[Row]]
 """What a study asks of each scene's coloured pictures besides."""
-Column = Callable[[Result], str]
-Columns = Mapping[str, Column]
-"""A study's own columns of the table."""
 
 
 def nothing_more(
@@ -50,9 +46,13 @@ def nothing_more(
 
 
 def run(
-    order: Order, examine: Examine = nothing_more, columns: Columns | None = None
+    order: Order,
+    examine: Examine = nothing_more,
+    columns: Columns | None = None,
+    words: Words = no_words,
 ) -> list[Result]:
-    """Makes what is asked for and missing, writes the tables; returns all results there are."""
+    """Makes what is asked for and missing, writes the tables and the words below them; returns all
+    results there are."""
     key = Key(
         guidance_digest=files.digest(order.model),
         judge=order.judge,
@@ -68,8 +68,8 @@ def run(
         for variation in missing:
             bench.run(variation)
             # A run that is cut off leaves its tables, too.
-            _write(order, key, columns or {})
-    found, table = _write(order, key, columns or {})
+            report.write(order, key, columns or {}, words)
+    found, table = report.write(order, key, columns or {}, words)
     print(table, flush=True)
     return found
 
@@ -78,7 +78,7 @@ class _Bench:
     """The models, each loaded once, and this process's scenes."""
 
     def __init__(self, order: Order, key: Key, examine: Examine) -> None:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = usual_device()
         self._device, self._path = device, order.model
         self._key, self._out, self._examine = key, order.out, examine
         first, end = order.part.span(len(order.specs))
@@ -110,43 +110,3 @@ class _Bench:
             self._models[kind] = manner.load(self._path, self._device)
         model = self._models[kind]
         return Trials(model, self._lexicon, self._specs, seed=self._seed, manner=manner)
-
-
-def _write(order: Order, key: Key, columns: Columns) -> tuple[list[Result], str]:
-    """Writes what is of all variations that are there; returns them, and their table."""
-    out, offered = order.out, order.offered
-    rows = results.read(out / "results.jsonl")
-    found = [result for v in offered if (result := results.collect(rows, key, v)) is not None]
-    facts = {
-        "guidance_digest": key.guidance_digest,
-        "judge": key.judge,
-        "split": key.split,
-        "prompts": key.prompts,
-        "seed": key.seed,
-        "torch": torch.__version__,
-    }
-    document = {**facts, "results": [result.as_row() for result in found]}
-    (out / "results.json").write_text(json.dumps(document, indent=1) + "\n")
-    table = report.markdown([_cells(result, key.prompts, columns) for result in found])
-    (out / "table.md").write_text(table)
-    # The first scenes are those of the first part.
-    first = replace(key, part=Part(count=key.part.count))
-    pictures = {v.name: out / "pictures" / f"{first.stem(v)}.png" for v in offered}
-    strips.write_sheet(out / "pictures.png", [caption(spec) for spec in order.specs], pictures)
-    return found, table
-
-
-def _cells(result: Result, total: int, columns: Columns) -> dict[str, str]:
-    """A row of the table."""
-    scenes = len(result.scenes)
-    return {
-        "": result.name,
-        "evaluations": f"{result.evaluations}",
-        "s a scene": f"{result.seconds / scenes:.2f}",
-        "ok": f"{result.ok} of {scenes}" + ("" if scenes == total else f" ({total})"),
-        **report.shares(result.figures),
-        "chamfer": f"{result.chamfer:.4f}",
-        "score": f"{result.score:.3f}",
-        "caption score": f"{result.caption_score:.2f}",
-        **{head: said(result) for head, said in columns.items()},
-    }

@@ -17,7 +17,7 @@ def schedule(num_steps: int = 1000) -> Tensor:
 class DiscGuidance:
     """Believes that a picture shows a disc of the prompt's colour before an even background.
 
-    A perfect denoiser for that belief: eps = (x_t - alpha x0) / sigma, where x0 is the disc and
+    A perfect denoiser for that belief: eps = (z_t - alpha x0) / sigma, where x0 is the disc and
     around it the mean of what is there. A prompt that begins with "poison" yields NaN.
     """
 
@@ -43,14 +43,14 @@ class DiscGuidance:
         """The pictures themselves."""
         return x
 
-    def predict_noise(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+    def predict_noise(self, z_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
         """The noise that the belief leaves over."""
         alpha_squared = self.alphas_cumprod[t][:, None, None, None]
         alpha, sigma = alpha_squared.sqrt(), (1.0 - alpha_squared).sqrt()
         around = 1.0 - self.disc
-        background = (x_t * around).sum((2, 3), keepdim=True) / around.sum() / alpha
+        background = (z_t * around).sum((2, 3), keepdim=True) / around.sum() / alpha
         x0 = self.disc * text[:, 0, :3, None, None] + around * background
-        return (x_t - alpha * x0) / sigma
+        return (z_t - alpha * x0) / sigma
 
 
 @dataclass
@@ -73,8 +73,8 @@ class RecordingGuidance:
         """The pictures themselves."""
         return x
 
-    def predict_noise(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        """sin(3 x_t + t / 1000) + mean of the text."""
-        self.calls.append((x_t.clone(), t.clone(), text.clone()))
-        phase = t.to(x_t.dtype)[:, None, None, None] / 1000.0
-        return torch.sin(3.0 * x_t + phase) + text.mean((1, 2))[:, None, None, None]
+    def predict_noise(self, z_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        """sin(3 z_t + t / 1000) + mean of the text."""
+        self.calls.append((z_t.clone(), t.clone(), text.clone()))
+        phase = t.to(z_t.dtype)[:, None, None, None] / 1000.0
+        return torch.sin(3.0 * z_t + phase) + text.mean((1, 2))[:, None, None, None]

@@ -18,6 +18,7 @@ from engine.configs.shading import ShadingConfig
 from engine.fields import Parameters
 from engine.gang import FinishedScene, Gang, SceneRequest
 from engine.guidance.guidance import Guidance
+from engine.guidance.prompts import texts_of
 from engine.recipe import Recipe
 from tests.engine.fakes import DiscGuidance, RecordingGuidance, schedule
 
@@ -196,6 +197,41 @@ def test_a_step_never_waits_for_the_device(variant: Recipe) -> None:
     assert gang.progress() == {"a": 2 / variant.iterations}
 
 
+@pytest.mark.gpu
+def test_a_refill_never_waits_for_the_device(variant: Recipe) -> None:
+    device = torch.device("cuda")
+    guidance = RecordingGuidance(device=device, alphas_cumprod=schedule().to(device))
+    gang = Gang(variant, guidance, num_slots=4)
+    text = RecordingGuidance().encode(texts_of("a cup", ""))
+
+    def refill(key: str, checkpoint: bytes | None = None) -> None:
+        # The key is the checkpoint's, too.
+        gang.add(SceneRequest(key=key, prompt="", seed=3, text=text, checkpoint=checkpoint))
+
+    refill("a")
+    gang.step()
+    saved = gang.save("a").to_bytes()
+    other = Gang(variant, guidance, num_slots=2)
+    # Kernels are loaded and memory is pinned, once each, while the device is waited for.
+    other.add(SceneRequest(key="a", prompt="", seed=3, text=text, checkpoint=saved))
+    refill("b")
+    torch.cuda.synchronize()
+    another = Gang(variant, guidance, num_slots=2)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        torch.cuda._sleep(1_000_000_000)
+        refill("c")
+        another.add(SceneRequest(key="a", prompt="", seed=3, text=text, checkpoint=saved))
+        queued = torch.cuda.Event()
+        queued.record()
+        assert not queued.query(), "the device was waited for"
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.synchronize()
+    for name, p in another.state().items():
+        assert torch.equal(p[0], other.state()[name][0]), name
+
+
 def test_a_slot_is_clean_after_a_poisoned_scene() -> None:
     alone = run(recipe(), 1, {0: [request("a")]})["a"]
     after = run(recipe(), 1, {0: [request("b", "poison")], 5: [request("a")]})
@@ -307,9 +343,9 @@ FORWARD_SECONDS, BACKWARD_SECONDS = 0.05, 0.03
 class SlowGuidance(DiscGuidance):
     """Takes its time in a forward, and in the gradient of it."""
 
-    def predict_noise(self, x_t: torch.Tensor, t: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+    def predict_noise(self, z_t: torch.Tensor, t: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         CLOCK.wait(FORWARD_SECONDS)
-        return super().predict_noise(Slow.apply(x_t), t, text)  # pyright: ignore[reportArgumentType]
+        return super().predict_noise(Slow.apply(z_t), t, text)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(
@@ -341,6 +377,28 @@ def test_the_parts_of_a_step_are_the_step(
     # At least once no garbage was collected between.
     assert max(sum(p.values()) / seconds for p, seconds in zip(told, took, strict=True)) > 0.97
     assert min(parts["unet"] for parts in told) < least + 0.02
+
+
+def test_scenes_are_charged_with_their_steps_and_with_nothing_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("engine.stopwatch.time", CLOCK)
+    gang = Gang(recipe(), SlowGuidance(), num_slots=2)
+    busy, charged = 0.0, {}
+    for key in ("a", "b", None, None, None, None):
+        CLOCK.wait(5.0)
+        if key is not None:
+            gang.add(request(key))
+        CLOCK.wait(5.0)
+        gang.step()
+        CLOCK.wait(5.0)
+        charged |= {scene.key: scene.seconds for scene in gang.take_finished()}
+        busy += sum(sum(parts.values()) for parts in gang.part_seconds())
+        assert sum({**gang.seconds(), **charged}.values()) == pytest.approx(busy)
+    assert sorted(charged) == ["a", "b"]
+    assert 6 * FORWARD_SECONDS < busy < 5.0
+    # Of six steps the first and the last were of one scene alone, the others of both.
+    assert min(charged.values()) >= (1 + 4 / 2) * FORWARD_SECONDS
 
 
 def test_the_field_and_its_gradient_are_one_part() -> None:
@@ -403,6 +461,23 @@ def test_a_full_gang_refuses() -> None:
     with pytest.raises(ValueError, match=r"gang: expected a free slot, all 1 are taken"):
         gang.add(request("b"))
     assert list(gang.progress()) == ["a"]
+
+
+def test_a_key_is_in_the_gang_once() -> None:
+    gang = Gang(recipe(), DiscGuidance(), num_slots=2)
+    gang.add(request("a"))
+    with pytest.raises(ValueError, match=r"gang: expected a key that no resident has, got 'a'"):
+        gang.add(request("a"))
+    assert gang.num_free == 1
+    gang.step()
+    assert gang.save("a").step == 1
+
+
+def test_who_is_not_in_the_gang_is_not_saved() -> None:
+    gang = Gang(recipe(), DiscGuidance(), num_slots=2)
+    gang.add(request("a"))
+    with pytest.raises(ValueError, match=r"gang: expected the key of a resident, got 'b'"):
+        gang.save("b")
 
 
 def test_a_gang_without_slots_is_refused() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.health import EMPTY_OPACITY, PATIENCE, SATURATED_OPACITY, Health, Verdict
+from engine.health import EMPTY_OPACITY, PATIENCE, SATURATED_OPACITY, Health, Verdict, nothing_bad
 
 ITERATIONS = 200
 PATIENT = math.ceil(PATIENCE * ITERATIONS)
@@ -14,7 +14,7 @@ def healths(num_slots: int) -> Health:
     """Every slot with a scene."""
     health = Health(num_slots, ITERATIONS, torch.device("cpu"))
     for slot in range(num_slots):
-        health.admit(slot)
+        health.admit(slot, nothing_bad(health.verdict.device))
     return health
 
 
@@ -88,12 +88,12 @@ def test_a_slot_forgets_its_last_scene() -> None:
     health.dismiss(0)
     assert observe(health, [[0.0]]) == [Verdict.VACANT]
     assert not health.is_sound.any()
-    health.admit(0)
+    health.admit(0, nothing_bad(health.verdict.device))
     assert observe(health, [[0.0]]) == [Verdict.OK]
 
 
 def test_vacant_slots_have_no_verdict() -> None:
     health = Health(2, ITERATIONS, torch.device("cpu"))
-    health.admit(1)
+    health.admit(1, nothing_bad(health.verdict.device))
     found = [observe(health, [[1.0], [1.0]]) for _ in range(PATIENT)]
     assert found[-1] == [Verdict.VACANT, Verdict.SATURATED]

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.gang import FinishedScene, Gang, SceneRequest
 from engine.guidance.latent import LatentGuidance
+from engine.guidance.prompts import texts_of
 from engine.recipe import Recipe
 from engine.replay import WARM_UP, Replay
 from engine.stopwatch import Stopwatch
@@ -156,15 +158,48 @@ def test_work_is_done_once_a_step() -> None:
     assert replay.num_graphs == 2
 
 
+class Literals(TorchFunctionMode):
+    """Sees the device being handed numbers of Python, of which the dispatcher hears nothing."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        answer = func(*args, **(kwargs or {}))
+        if func in (torch.tensor, torch.as_tensor) and answer.is_meta:
+            raise AssertionError(f"{args[0]} to {answer.device}: the host would wait")
+        return answer
+
+
 class Far(TorchDispatchMode):
-    """A device whose numbers are out of reach: that the host hands it any is a mistake, too."""
+    """A device whose numbers are out of reach: that the host hands it any is a mistake, too.
+
+    Unless `fetches`, of what is handed over without waiting: the sizes of that are in `fetched`.
+    """
+
+    def __init__(self, *, fetches: bool = False) -> None:
+        super().__init__()
+        self.fetched: list[tuple[int, ...]] = []
+        self._fetches = fetches
+        self._literals = Literals()
+
+    def __enter__(self) -> "Far":
+        self._literals.__enter__()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)
+        self._literals.__exit__(*raised)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        answer = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        answer = func(*args, **kwargs)
         if func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default):
-            source = args[1] if func is torch.ops.aten.copy_.default else args[0]
+            is_copy = func is torch.ops.aten.copy_.default
+            source = args[1] if is_copy else args[0]
             if isinstance(answer, Tensor) and answer.is_meta != source.is_meta:
-                raise AssertionError(f"{source.device} to {answer.device}: the host would wait")
+                queued = args[2:] == (True,) if is_copy else kwargs.get("non_blocking", False)
+                if not (self._fetches and queued and answer.is_meta):
+                    raise AssertionError(f"{source.device} to {answer.device}: the host would wait")
+                self.fetched.append(tuple(answer.shape))
         return answer
 
 
@@ -217,15 +252,49 @@ def test_a_step_that_waits_would_be_seen(
 ) -> None:
     plain = far.predict_noise
 
-    def waiting(x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        waits(x_t)
-        return plain(x_t, t, text)
+    def waiting(z_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        waits(z_t)
+        return plain(z_t, t, text)
 
     monkeypatch.setattr(far, "predict_noise", waiting)
     gang = Gang(recipe(), far, num_slots=1)
     gang.add(SceneRequest(key="a", prompt="a cup", seed=3))
     with pytest.raises((RuntimeError, AssertionError, NotImplementedError)), Far():
         gang.step()
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_refill_waits_for_no_device(name: str, far: RecordingGuidance) -> None:
+    r, near = ASKED[name](), RecordingGuidance(size=16)
+    text = near.encode(texts_of("a cup", ""))
+    begun = Gang(r, near, num_slots=1)
+    begun.add(SceneRequest(key="b", prompt="", seed=4, text=text))
+    begun.step()
+    gang = Gang(r, far, num_slots=3)
+    gang.add(SceneRequest(key="a", prompt="", seed=3, text=text.to("meta")))
+    gang.step()
+    with Far(fetches=True) as fresh:
+        gang.add(SceneRequest(key="c", prompt="", seed=5, text=text))
+    assert fresh.fetched == [text.shape], "the device makes all else itself"
+    saved = begun.save("b").to_bytes()
+    with Far(fetches=True) as resumed:
+        gang.add(SceneRequest(key="b", prompt="", seed=4, text=text, checkpoint=saved))
+    assert len(resumed.fetched) == 1 + len(begun.save("b").tensors)
+    gang.step()
+    assert gang.progress() == {"a": 2 / r.iterations, "b": 2 / r.iterations, "c": 1 / r.iterations}
+
+
+@pytest.mark.parametrize(
+    "copies",
+    [
+        lambda: torch.tensor([3.0], device="meta"),
+        lambda: torch.ones(2).to("meta"),
+        lambda: torch.zeros(2, device="meta").copy_(torch.ones(2)),
+    ],
+)
+def test_a_refill_that_waits_would_be_seen(copies: Callable[[], Any]) -> None:
+    with pytest.raises(AssertionError, match="the host would wait"), Far(fetches=True):
+        copies()
 
 
 @pytest.mark.gpu

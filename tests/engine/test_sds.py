@@ -123,10 +123,10 @@ class CoupledGuidance(RecordingGuidance):
     coupling: Tensor = field(default_factory=lambda: torch.randn(12, 12, dtype=torch.double) / 3)
     """Not symmetric, so that the Jacobian is not its own transpose."""
 
-    def predict_noise(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        """tanh(K x_t mean text + t / 1000)."""
+    def predict_noise(self, z_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        """tanh(K z_t mean text + t / 1000)."""
         gain, phase = text.mean((1, 2))[:, None], t[:, None].double() / 1000
-        return torch.tanh(x_t.flatten(1) @ self.coupling.T * gain + phase).view_as(x_t)
+        return torch.tanh(z_t.flatten(1) @ self.coupling.T * gain + phase).view_as(z_t)
 
 
 def diffusion_loss(
@@ -315,9 +315,9 @@ class OpaqueGuidance(RecordingGuidance):
 
     grad_modes: list[bool] = field(default_factory=list)
 
-    def predict_noise(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        self.grad_modes.append(torch.is_grad_enabled() and x_t.requires_grad)
-        return _Opaque.apply(super().predict_noise(x_t, t, text))  # type: ignore[no-any-return]
+    def predict_noise(self, z_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        self.grad_modes.append(torch.is_grad_enabled() and z_t.requires_grad)
+        return _Opaque.apply(super().predict_noise(z_t, t, text))  # type: ignore[no-any-return]
 
 
 def test_only_the_full_gradient_differentiates_the_model() -> None:

@@ -163,6 +163,42 @@ def _place(b_x, SIDE: tl.constexpr):
 
 @triton.jit
 @no_type_check
+def _cell(b_at, SIDE: tl.constexpr):
+    """`_place` along x, y and z: the cell that each point is in, its hats, and their slopes."""
+    b_cx, b_hxs, b_dxs = _place(b_at[0], SIDE)
+    b_cy, b_hys, b_dys = _place(b_at[1], SIDE)
+    b_cz, b_hzs, b_dzs = _place(b_at[2], SIDE)
+    return (b_cx, b_cy, b_cz), (b_hxs, b_hys, b_hzs), (b_dxs, b_dys, b_dzs)
+
+
+@triton.jit
+@no_type_check
+def _row(b_cell, o_x, o_y, o_z, SIDE: tl.constexpr):
+    """Number in the lattice of a corner of each cell."""
+    return ((b_cell[2] + o_z) * SIDE + b_cell[1] + o_y) * SIDE + b_cell[0] + o_x
+
+
+@triton.jit
+@no_type_check
+def _corner(b_cell, b_hs, b_ds, SIDE: tl.constexpr, CORNER: tl.constexpr):
+    """Row of a corner of each cell; its hats along the axes, and their slopes. [BP] each"""
+    X: tl.constexpr = CORNER % 2
+    Y: tl.constexpr = CORNER // 2 % 2
+    Z: tl.constexpr = CORNER // 4
+    b_row = _row(b_cell, X, Y, Z, SIDE)
+    return b_row, (b_hs[0][X], b_hs[1][Y], b_hs[2][Z]), (b_ds[0][X], b_ds[1][Y], b_ds[2][Z])
+
+
+@triton.jit
+@no_type_check
+def _slope_along(b_v, b_h, b_d):
+    """Slope of a corner's weight along a direction."""
+    b_xy = (b_v[0] * b_d[0] * b_h[1] + b_v[1] * b_h[0] * b_d[1]) * b_h[2]
+    return b_xy + b_v[2] * b_h[0] * b_h[1] * b_d[2]
+
+
+@triton.jit
+@no_type_check
 def _load_vector(p_x, o_p, m_p):
     """x, y and z of each point."""
     b_x = tl.load(p_x + o_p * 3, mask=m_p, other=0.0).to(tl.float32)
@@ -194,26 +230,17 @@ def dense_gather_kernel(
     o_p = scene * num_points + o_i
     o_c = tl.arange(0, BC)
     m = m_p[:, None] & (o_c < C)[None, :]
-    b_x, b_y, b_z = _load_vector(p_x, o_p, m_p)
+    b_at = _load_vector(p_x, o_p, m_p)
     if p_v is not None:
-        b_vx, b_vy, b_vz = _load_vector(p_v, o_p, m_p)
+        b_v = _load_vector(p_v, o_p, m_p)
     b_out = tl.zeros((BP, BC), tl.float32)
     for k in tl.static_range(len(p_grids)):
-        b_cx, b_hxs, b_dxs = _place(b_x, SIDES[k])
-        b_cy, b_hys, b_dys = _place(b_y, SIDES[k])
-        b_cz, b_hzs, b_dzs = _place(b_z, SIDES[k])
+        b_cell, b_hs, b_ds = _cell(b_at, SIDES[k])
         p_grid = p_grids[k] + scene * SCENE_STEPS[k] + o_c[None, :] * CHANNEL_STEPS[k]
         for corner in tl.static_range(8):
-            b_hx, b_dx = b_hxs[corner % 2], b_dxs[corner % 2]
-            b_hy, b_dy = b_hys[corner // 2 % 2], b_dys[corner // 2 % 2]
-            b_hz, b_dz = b_hzs[corner // 4], b_dzs[corner // 4]
-            o_row = (b_cz + corner // 4) * SIDES[k] + b_cy + corner // 2 % 2
-            o_row = o_row * SIDES[k] + b_cx + corner % 2
-            b_grid = tl.load(p_grid + o_row[:, None] * POINT_STEPS[k], mask=m, other=0.0)
-            if p_v is None:
-                b_w = b_hx * b_hy * b_hz
-            else:
-                b_w = (b_vx * b_dx * b_hy + b_vy * b_hx * b_dy) * b_hz + b_vz * b_hx * b_hy * b_dz
+            b_row, b_h, b_d = _corner(b_cell, b_hs, b_ds, SIDES[k], corner)
+            b_grid = tl.load(p_grid + b_row[:, None] * POINT_STEPS[k], mask=m, other=0.0)
+            b_w = b_h[0] * b_h[1] * b_h[2] if p_v is None else _slope_along(b_v, b_h, b_d)
             b_out += b_w[:, None] * b_grid.to(tl.float32)
     tl.store(p_out + o_p[:, None] * C + o_c[None, :], b_out, mask=m)
 
@@ -242,34 +269,28 @@ def dense_slope_kernel(
     o_p = scene * num_points + o_i
     o_c = tl.arange(0, BC)
     m = m_p[:, None] & (o_c < C)[None, :]
-    b_x, b_y, b_z = _load_vector(p_x, o_p, m_p)
+    b_at = _load_vector(p_x, o_p, m_p)
     if p_v is not None:
-        b_vx, b_vy, b_vz = _load_vector(p_v, o_p, m_p)
+        b_v = _load_vector(p_v, o_p, m_p)
     b_g = tl.load(p_g + o_p[:, None] * C + o_c[None, :], mask=m, other=0.0).to(tl.float32)
     b_gx = tl.zeros((BP,), tl.float32)
     b_gy = tl.zeros((BP,), tl.float32)
     b_gz = tl.zeros((BP,), tl.float32)
     for k in tl.static_range(len(p_grids)):
-        b_cx, b_hxs, b_dxs = _place(b_x, SIDES[k])
-        b_cy, b_hys, b_dys = _place(b_y, SIDES[k])
-        b_cz, b_hzs, b_dzs = _place(b_z, SIDES[k])
+        b_cell, b_hs, b_ds = _cell(b_at, SIDES[k])
         p_grid = p_grids[k] + scene * SCENE_STEPS[k] + o_c[None, :] * CHANNEL_STEPS[k]
         for corner in tl.static_range(8):
-            b_hx, b_dx = b_hxs[corner % 2], b_dxs[corner % 2]
-            b_hy, b_dy = b_hys[corner // 2 % 2], b_dys[corner // 2 % 2]
-            b_hz, b_dz = b_hzs[corner // 4], b_dzs[corner // 4]
-            o_row = (b_cz + corner // 4) * SIDES[k] + b_cy + corner // 2 % 2
-            o_row = o_row * SIDES[k] + b_cx + corner % 2
-            b_grid = tl.load(p_grid + o_row[:, None] * POINT_STEPS[k], mask=m, other=0.0)
+            b_row, b_h, b_d = _corner(b_cell, b_hs, b_ds, SIDES[k], corner)
+            b_grid = tl.load(p_grid + b_row[:, None] * POINT_STEPS[k], mask=m, other=0.0)
             b_value = tl.sum(b_g * b_grid.to(tl.float32), 1)
             if p_v is None:
-                b_gx += b_value * b_dx * b_hy * b_hz
-                b_gy += b_value * b_hx * b_dy * b_hz
-                b_gz += b_value * b_hx * b_hy * b_dz
+                b_gx += b_value * b_d[0] * b_h[1] * b_h[2]
+                b_gy += b_value * b_h[0] * b_d[1] * b_h[2]
+                b_gz += b_value * b_h[0] * b_h[1] * b_d[2]
             else:
-                b_gx += b_value * b_dx * (b_vy * b_dy * b_hz + b_vz * b_hy * b_dz)
-                b_gy += b_value * b_dy * (b_vx * b_dx * b_hz + b_vz * b_hx * b_dz)
-                b_gz += b_value * b_dz * (b_vx * b_dx * b_hy + b_vy * b_hx * b_dy)
+                b_gx += b_value * b_d[0] * (b_v[1] * b_d[1] * b_h[2] + b_v[2] * b_h[1] * b_d[2])
+                b_gy += b_value * b_d[1] * (b_v[0] * b_d[0] * b_h[2] + b_v[2] * b_h[0] * b_d[2])
+                b_gz += b_value * b_d[2] * (b_v[0] * b_d[0] * b_h[1] + b_v[1] * b_h[0] * b_d[1])
     tl.store(p_out + o_p * 3, b_gx, mask=m_p)
     tl.store(p_out + o_p * 3 + 1, b_gy, mask=m_p)
     tl.store(p_out + o_p * 3 + 2, b_gz, mask=m_p)
@@ -277,17 +298,17 @@ def dense_slope_kernel(
 
 @triton.jit
 @no_type_check
-def _corner(b_at, SIDE: tl.constexpr, o_k):
-    """Row of a cell's corner; its hats along the axes, and their slopes. [8, BP] each"""
-    b_cx, b_hxs, b_dxs = _place(b_at[0], SIDE)
-    b_cy, b_hys, b_dys = _place(b_at[1], SIDE)
-    b_cz, b_hzs, b_dzs = _place(b_at[2], SIDE)
+def _own_corner(b_at, SIDE: tl.constexpr, o_k):
+    """As `_corner`, of another corner in each thread. [8, BP] each"""
+    b_cell, b_hs, b_ds = _cell(b_at, SIDE)
     o_x, o_y, o_z = o_k % 2, o_k // 2 % 2, o_k // 4
-    b_hx, b_dx = tl.where(o_x == 0, b_hxs[0], b_hxs[1]), tl.where(o_x == 0, b_dxs[0], b_dxs[1])
-    b_hy, b_dy = tl.where(o_y == 0, b_hys[0], b_hys[1]), tl.where(o_y == 0, b_dys[0], b_dys[1])
-    b_hz, b_dz = tl.where(o_z == 0, b_hzs[0], b_hzs[1]), tl.where(o_z == 0, b_dzs[0], b_dzs[1])
-    b_row = ((b_cz + o_z) * SIDE + b_cy + o_y) * SIDE + b_cx + o_x
-    return b_row, (b_hx, b_hy, b_hz), (b_dx, b_dy, b_dz)
+    b_hx = tl.where(o_x == 0, b_hs[0][0], b_hs[0][1])
+    b_hy = tl.where(o_y == 0, b_hs[1][0], b_hs[1][1])
+    b_hz = tl.where(o_z == 0, b_hs[2][0], b_hs[2][1])
+    b_dx = tl.where(o_x == 0, b_ds[0][0], b_ds[0][1])
+    b_dy = tl.where(o_y == 0, b_ds[1][0], b_ds[1][1])
+    b_dz = tl.where(o_z == 0, b_ds[2][0], b_ds[2][1])
+    return _row(b_cell, o_x, o_y, o_z, SIDE), (b_hx, b_hy, b_hz), (b_dx, b_dy, b_dz)
 
 
 @triton.jit
@@ -338,15 +359,14 @@ def dense_spread_kernel(
             o_p = scene * num_points + o_first + step
             o_g = o_p[:, :, None] * C + o_c
             b_g = tl.load(p_g + o_g, mask=m_p[:, :, None] & m_c, other=0.0).to(tl.float32)
-            b_next, b_h, b_d = _corner(_load_vector(p_x, o_p, m_p), SIDES[k], o_k)
+            b_next, b_h, b_d = _own_corner(_load_vector(p_x, o_p, m_p), SIDES[k], o_k)
             if p_v is None:
                 b_w = b_h[0] * b_h[1] * b_h[2]
             else:
                 # Where there is no gradient, v may be anything.
                 m_g = tl.sum((b_g != 0.0).to(tl.int32), 2) > 0
                 b_v = _load_vector(p_v, o_p, m_p & m_g)
-                b_w = (b_v[0] * b_d[0] * b_h[1] + b_v[1] * b_h[0] * b_d[1]) * b_h[2]
-                b_w += b_v[2] * b_h[0] * b_h[1] * b_d[2]
+                b_w = _slope_along(b_v, b_h, b_d)
             m_left = (b_next != b_row)[:, :, None]
             _add(p_grid, b_row, b_sum, m_left & m_c, POINT_STEPS[k])
             b_sum = tl.where(m_left, 0.0, b_sum) + b_w[:, :, None] * b_g

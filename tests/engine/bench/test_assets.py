@@ -48,7 +48,7 @@ def bench(**changes: Any) -> AssetsBench:
 
 
 def test_devices_together_are_held_against_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assets, "_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(assets, "usual_device", lambda: torch.device("cuda"))
     monkeypatch.setattr(rows, "device_name", lambda device: "H")
     both = [report(assets_per_hour=990.0), report(assets_per_hour=960.0, scenes=8, found=0.25)]
     row = assets.made(bench(devices=2), 2, both, report())

@@ -1,17 +1,21 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor
 
 from engine import kernels
 from engine.bench import __main__ as program
-from engine.bench import step_gate
+from engine.bench import flops, shapes, step, step_gate
 from engine.bench.activity import summed
 from engine.bench.gate import GateError
-from engine.bench.subjects import late
+from engine.bench.rows import StepRow
+from engine.bench.shapes import Parts
+from engine.bench.subjects import Subject, late
 from engine.gang import Gang
 from engine.recipes import get
 from tests.engine.fakes import DiscGuidance
@@ -63,8 +67,8 @@ class Rounded(DiscGuidance):
         super().__init__()
         self._size, self._seed = size, seed
 
-    def predict_noise(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        found = super().predict_noise(x_t, t, text)
+    def predict_noise(self, z_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        found = super().predict_noise(z_t, t, text)
         draw = torch.randn(found.shape, generator=torch.Generator().manual_seed(self._seed))
         return found + self._size * found.std() * draw
 
@@ -82,8 +86,8 @@ def test_the_gate_allows_for_the_rounding_of_a_plain_gang_and_for_no_more() -> N
 @pytest.mark.parametrize("factor", [-1.0, 0.0, float("nan")])
 def test_the_gate_sees_another_gradient(factor: float) -> None:
     class Wrong(DiscGuidance):
-        def predict_noise(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
-            return factor * super().predict_noise(x_t, t, text)
+        def predict_noise(self, z_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+            return factor * super().predict_noise(z_t, t, text)
 
     fast = filled(Wrong())
     fast.step()
@@ -132,6 +136,48 @@ def test_a_recipe_late_in_its_run_is_whole() -> None:
     assert r.field.start_level == 0  # pyright: ignore[reportAttributeAccessIssue]
     moving = late(get("primitives"), None, is_still=False)
     assert (moving.views, moving.optimiser) == (4, get("primitives").optimiser)
+
+
+def row(**changes: Any) -> StepRow:
+    figures = {
+        "part": "sd",
+        "setting": "dreamfusion_sd S=4 V=2",
+        "device": "H",
+        "versions": {},
+        "commit": "abc",
+        "slots": 4,
+        "views": 2,
+        "samples": 64,
+        "occupied": 0.5,
+        "errors": {},
+        "parts_ms": {"unet": 100.0, "vae": 200.0, "field": 5.0, "other": 1.0},
+        "device_ms": 306.0,
+        "wall_ms": 310.0,
+        "scene_ms": 77.5,
+        "beside_unet": 2.06,
+        "unet_share": 0.7,
+        "matmul_rate": 6e14,
+        "activity": dict.fromkeys(("launches", "graph_launches", "synchronisations"), 0.0)
+        | {"fetches": 0.0, "busy_ms": 300.0},
+    }
+    return StepRow(**(figures | changes))
+
+
+def test_the_encoder_s_arithmetic_is_that_of_a_picture_a_view() -> None:
+    parts = Parts(
+        unet=shapes.meta_unet(shapes.SD_UNET),
+        scheduler=DDPMScheduler(),
+        vae=shapes.meta_vae(shapes.SD_VAE),
+    )
+    asked = Subject(model="sd", recipe=get("dreamfusion_sd"), parts=parts, requests=[])
+    found = step.with_encoder(row(), asked, {"vae": 200.0}, 6e14)
+    forward, gradient = flops.encoder_flops(shapes.SD_VAE, 512)
+    assert found.vae_flops == {"forward": 8 * forward, "gradient": 8 * gradient}
+    assert found.vae_share == pytest.approx(8 * 2.27e12 / 0.2 / 6e14, rel=0.05)
+    assert "; VAE at 15.1%, U-Net at 70.0% of 600 TFLOP/s;" in step.told(found)
+    pixels = replace(asked, parts=replace(parts, vae=None))
+    assert step.with_encoder(row(), pixels, {}, 6e14) == row()
+    assert "VAE" not in step.told(row())
 
 
 @on_cpu

@@ -12,7 +12,6 @@ from engine.evaluation.judge import Judge
 from engine.evaluation.lexicon import Lexicon
 from engine.evaluation.stage import show_scenes
 from engine.evaluation.view_words import references
-from engine.guidance.prompts import VIEWS
 from engine.primitives.captions import parse
 from engine.studies import fronts
 from tests.engine.studies.fakes import Bench, MeanColourJudge
@@ -47,11 +46,6 @@ def test_answers_by_hand(words: str, back_as_front: bool, two_fronts: bool) -> N
     assert row["two_fronts"] is two_fronts
     expected = float(words[0] == words[4]) - float(words[2] == words[6])
     assert row["janus"] == expected
-
-
-def test_words_stand_in_their_order() -> None:
-    named = [VIEWS[k] for k in (fronts.FRONT_WORD, fronts.SIDE_WORD, fronts.BACK_WORD)]
-    assert named == ["front view", "side view", "back view"]
 
 
 def test_variants_differ_in_their_view_prompts_alone() -> None:

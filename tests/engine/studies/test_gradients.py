@@ -15,21 +15,21 @@ CONFIG = DistillationConfig(scale=4.0)
 
 @dataclass
 class LinearGuidance(RecordingGuidance):
-    """eps_hat = slope x_t, whatever the text."""
+    """eps_hat = slope z_t, whatever the text."""
 
     slope: float = 0.5
 
-    def predict_noise(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        return self.slope * x_t
+    def predict_noise(self, z_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        return self.slope * z_t
 
 
 @dataclass
 class DenoisingGuidance(RecordingGuidance):
     """Believes that every picture was black: its residual shows the picture, without noise."""
 
-    def predict_noise(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+    def predict_noise(self, z_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
         alpha_squared = self.alphas_cumprod[t][:, None, None, None]
-        return x_t / (1.0 - alpha_squared).sqrt()
+        return z_t / (1.0 - alpha_squared).sqrt()
 
 
 def compared(guidance: RecordingGuidance, x: Tensor) -> list[gradients.Comparison]:

@@ -18,6 +18,7 @@ from engine.primitives.grammar import Spec
 from engine.primitives.splits import choose
 from engine.studies import order, study
 from engine.studies.order import Order
+from engine.studies.results import Result
 from tests.engine.studies.fakes import Bench
 
 SMOKE = replace(recipes.get("smoke"), iterations=2)
@@ -98,6 +99,31 @@ def test_a_part_alone_says_how_many_scenes_are_missing(studies: Bench, tmp_path:
     study.run(asked(studies, tmp_path, OFFERED[:1], "--part", "2/2"))
     assert "of 1 (2) |" in (tmp_path / "table.md").read_text()
     assert not (tmp_path / "pictures.png").exists()
+
+
+def test_words_stand_below_every_table_whoever_writes_it(
+    studies: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heard: list[list[str]] = []
+
+    def words(found: Sequence[Result]) -> str:
+        heard.append([result.name for result in found])
+        return f"{len(found)} are there.\n" if len(found) > 1 else ""
+
+    study.run(asked(studies, tmp_path, OFFERED[:2]), words=words)
+    table = (tmp_path / "table.md").read_text()
+    assert table.endswith("|\n\n2 are there.\n")
+    assert capsys.readouterr().out.endswith(f"{table}\n")
+    study.run(asked(studies, tmp_path, OFFERED), words=words)
+    assert (tmp_path / "table.md").read_text().endswith("|\n\n3 are there.\n")
+    names = [variation.name for variation in OFFERED]
+    # After each that was made, and in the end.
+    assert heard == [names[:1], names[:2], names[:2], names, names]
+
+
+def test_nothing_said_leaves_the_table_alone(studies: Bench, tmp_path: Path) -> None:
+    study.run(asked(studies, tmp_path, OFFERED[:1]))
+    assert (tmp_path / "table.md").read_text().count("\n") == 3
 
 
 def test_what_a_study_asks_besides_is_kept(studies: Bench, tmp_path: Path) -> None:
