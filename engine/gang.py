@@ -199,7 +199,9 @@ class Gang:
             self._moments.first[name][slot] = state.first[name]
             self._moments.second[name][slot] = state.second[name]
         self._density[slot] = state.density
-        self._seed[slot], self._step[slot] = request.seed, resident.step
+        # What is put by index is copied from the host, which waits for that.
+        self._seed[slot].fill_(request.seed)
+        self._step[slot].fill_(resident.step)
         self._health.admit(slot, state.health)
         self._texts.put(slot, text)
         if self._optimiser is not None:

@@ -65,7 +65,8 @@ class Health:
 
     def dismiss(self, slot: int) -> None:
         """Nobody is in this slot."""
-        self.verdict[slot] = Verdict.VACANT
+        # What is put by index is copied from the host, which waits for that.
+        self.verdict[slot].fill_(Verdict.VACANT)
 
     def of(self, slot: int) -> Int[Tensor, "3"]:
         """Verdict of a slot, and the suspicious steps in a row: empty ones, filled ones."""

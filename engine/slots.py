@@ -25,6 +25,9 @@ MOST = 16
 ROOM = 0.85
 """Part of the device's memory that a gang may fill; exports and fragments have the rest."""
 
+ENDLESS = 2**62
+"""Bytes that are not there."""
+
 _STEPS = WARM_UP + 1
 """The last is recorded: memory of its own, beside that of the steps before."""
 Probe = Callable[[int], int]
@@ -74,7 +77,7 @@ def peak_bytes(recipe: Recipe, guidance: PixelGuidance | LatentGuidance, number:
     try:
         _step(recipe, guidance, number)
     except torch.OutOfMemoryError:
-        return 2**62
+        return ENDLESS
     finally:
         _clear()
     return torch.cuda.max_memory_reserved(guidance.device)

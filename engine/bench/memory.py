@@ -9,14 +9,12 @@ shows whether memory grows as these two let expect. The networks are not compile
 less; the text encoder is absent. One line on the screen and in DIR/memory.jsonl.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 
 from engine import recipes, slots
-from engine.bench import rows
+from engine.bench import flags, rows
 from engine.bench.rows import MemoryRow
 from engine.bench.subjects import MODELS, RECIPES, Subject, subject
 
@@ -27,11 +25,9 @@ _ENDLESS = 2**20
 
 def main(arguments: Sequence[str]) -> int:
     """Exit code: 0 measured, 2 a mistake of the user's."""
-    parser = argparse.ArgumentParser(prog="python -m engine.bench memory")
+    parser = flags.parser("memory")
     parser.add_argument("--model", choices=MODELS, required=True)
     parser.add_argument("--recipe", help="by default the model's own")
-    parser.add_argument("--out", type=Path, required=True, help="directory for the row")
-    parser.add_argument("--commit", help="what to call the tree; by default git is asked")
     given = parser.parse_args(arguments)
     if not torch.cuda.is_available():
         parser.error("a GPU's memory is measured, and there is no CUDA device")
@@ -74,9 +70,12 @@ def measured(
 
 def told(row: MemoryRow) -> str:
     """The row in one line."""
-    gib = {number: peak / 2**30 for number, peak in row.peaks.items()}
-    peaks = ", ".join(f"{peak:.2f} GiB with {number}" for number, peak in gib.items())
+    peaks = [
+        f"{peak / 2**30:.2f} GiB with {number}" if peak < slots.ENDLESS else f"no room for {number}"
+        for number, peak in row.peaks.items()
+    ]
+    growth = (row.peaks[2] - row.peaks[1]) / 2**30
     return (
-        f"memory {row.part} {row.setting}: {peaks}; {gib[2] - gib[1]:.2f} a further scene; "
+        f"memory {row.part} {row.setting}: {', '.join(peaks)}; {growth:.2f} a further scene; "
         f"room in {row.room / 2**30:.0f} GiB for {row.most}"
     )

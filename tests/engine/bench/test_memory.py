@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,12 @@ def test_there_is_room_for_the_largest_power_of_two_that_fits() -> None:
     assert "dreamfusion_if V=" in told
     assert "8.50 GiB with 1, 9.00 GiB with 2, 16.00 GiB with 16; 0.50 a further scene" in told
     assert "room in 24 GiB for 32" in told
+
+
+def test_what_has_no_room_is_said_so() -> None:
+    peaks = {1: 2 * GIB, 2: 3 * GIB, slots.MOST: slots.ENDLESS}
+    told = memory.told(replace(row(growth=1.0, room=20.0), peaks=peaks))
+    assert ": 2.00 GiB with 1, 3.00 GiB with 2, no room for 16; 1.00 a further scene" in told
 
 
 @on_cpu
