@@ -45,6 +45,8 @@ class Denoiser:
                 f"scheduler/scheduler_config.json, got {prediction!r}; give a model of either kind"
             )
         self._predicts_v = prediction == "v_prediction"
+        self.recomputes = False
+        """Whether an image encoder makes its activations anew on the way back; pixels have none."""
         self.device = device
         self.alphas_cumprod = scheduler.alphas_cumprod.to(device)
         self.num_channels = int(unet.config.in_channels)

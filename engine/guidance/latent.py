@@ -54,7 +54,7 @@ class LatentGuidance(Denoiser):
         if device.type == "cuda":
             use_products(self._vae)
             fuse_norms(self._vae.encoder)
-        self._recomputes = recomputes
+        self.recomputes = recomputes
         self._mean: Any = self._posterior_mean
 
     def compile(self) -> None:
@@ -105,7 +105,7 @@ class LatentGuidance(Denoiser):
         makes each picture's anew on the way back, so that memory holds those of one; it takes one
         forward more.
         """
-        if not (self._recomputes and x.requires_grad and len(x) > 1):
+        if not (self.recomputes and x.requires_grad and len(x) > 1):
             return self._latents(x)
         each = [
             checkpoint(self._latents, one, use_reentrant=False, preserve_rng_state=False)

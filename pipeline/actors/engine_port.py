@@ -229,6 +229,7 @@ class _TorchEngine:
             import torch
 
             torch.cuda.empty_cache()
+        self._guidance.recomputes = is_frugal
         return EngineGang(
             self._recipe,
             self._guidance,

@@ -51,10 +51,9 @@ def attempt(number: int, prompt: str) -> Attempt:
     return Attempt(task=task, attempt_id=f"{number:032x}", number=1, seed=number)
 
 
-def made(tmp_path: Path, prediction: Literal["epsilon", "v_prediction"]) -> dict[str, Any]:
-    """Two assets' rows by prompt, of a worker with a gang of two and texts embedded elsewhere."""
+def spec_of(tmp_path: Path, prediction: Literal["epsilon", "v_prediction"]) -> EngineSpec:
     path = write_tiny_latent_pipeline(tmp_path / prediction, prediction_type=prediction)
-    spec = EngineSpec(
+    return EngineSpec(
         recipe=recipes.find(str(write_recipe(tmp_path / "recipe.json"))).to_dict(),
         guidance=str(path),
         guidance_digest=files.digest(path),
@@ -62,6 +61,11 @@ def made(tmp_path: Path, prediction: Literal["epsilon", "v_prediction"]) -> dict
         num_threads=1,
         has_text_encoder=False,
     )
+
+
+def made(tmp_path: Path, prediction: Literal["epsilon", "v_prediction"]) -> dict[str, Any]:
+    """Two assets' rows by prompt, of a worker with a gang of two and texts embedded elsewhere."""
+    spec = spec_of(tmp_path, prediction)
     attempts = [attempt(k, prompt) for k, prompt in enumerate(PROMPTS)]
     texts = load_texts(spec).encode([texts_asked(spec, a.task.prompt) for a in attempts])
     store = open_store(str(tmp_path / f"{prediction} assets"))
@@ -91,3 +95,18 @@ def test_scenes_of_a_model_that_predicts_v(tmp_path: Path) -> None:
     assert not torch.allclose(scenes[0].albedo(x), scenes[1].albedo(x), atol=1e-3)
     other = Scene.from_bytes(made(tmp_path, "epsilon")[PROMPTS[0]]["field"])
     assert not torch.allclose(scenes[0].albedo(x), other.albedo(x), atol=1e-3)
+
+
+def test_a_frugal_gang_keeps_no_activations(tmp_path: Path) -> None:
+    """The encoder sees a picture at a time, and again on the way back; else all of them, once."""
+    spec = spec_of(tmp_path, "epsilon")
+    engine: Any = load_engine(spec)
+    (text,) = load_texts(spec).encode([texts_asked(spec, attempt(0, PROMPTS[0]).task.prompt)])
+    seen: list[int] = []
+    engine._guidance._vae.encoder.register_forward_hook(lambda _, x, __: seen.append(len(x[0])))
+    for is_frugal, pictures in ((True, [1, 1, 1, 1]), (False, [2])):
+        gang = engine.new_gang(num_slots=1, is_frugal=is_frugal)
+        gang.add(engine.request(key="a", prompt="", negative_prompt="", seed=1, text=text))
+        seen.clear()
+        gang.step()
+        assert seen == pictures
