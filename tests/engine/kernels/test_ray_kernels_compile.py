@@ -90,10 +90,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "network along": ("mlp.fused:mlp_bwd_kernel", network("fp16", p_g_x=None)),
     "network back in float32": ("mlp.fused:mlp_bwd_kernel", network("fp32", p_u=None, BP=32)),
     "march": ("march.fused:march_kernel", MARCH),
-    "norm's sums": ("group_norm.fused:group_norm_fwd_sums_kernel", PICTURES),
-    "norm": ("group_norm.fused:group_norm_fwd_kernel", PICTURES),
-    "norm's sums back": ("group_norm.fused:group_norm_bwd_sums_kernel", PICTURES),
-    "norm back": ("group_norm.fused:group_norm_bwd_kernel", PICTURES),
+    "norm's sums": ("group_norm.forward:group_norm_fwd_sums_kernel", PICTURES),
+    "norm": ("group_norm.forward:group_norm_fwd_kernel", PICTURES),
+    "norm's sums back": ("group_norm.backward:group_norm_bwd_sums_kernel", PICTURES),
+    "norm back": ("group_norm.backward:group_norm_bwd_kernel", PICTURES),
 }
 
 
