@@ -37,6 +37,8 @@ class Charges:
     def book(self, accounts: Iterable[Account]) -> None:
         """A step of these scenes has been asked for."""
         self._sharers.append(list(accounts))
+        # Of more the stopwatch forgets the oldest; whoever steps keeps the device that near.
+        assert len(self._sharers) <= MOST_UNREAD
 
     def settle(self) -> None:
         """Charges every step that the device has done by now, once."""

@@ -1,26 +1,26 @@
 """What the bench's commands are asked in the same words, and how a row says what was on."""
 
 import argparse
-from pathlib import Path
 
 import torch
 
 from engine import kernels
+from engine.directories import to_write
 
 
 def parser(command: str) -> argparse.ArgumentParser:
     """Of one command; each keeps its rows somewhere, under the name of a tree."""
     found = argparse.ArgumentParser(prog=f"python -m engine.bench {command}".strip())
-    found.add_argument("--out", type=Path, required=True, help="directory for the rows")
+    found.add_argument("--out", type=to_write, required=True, help="directory for the rows")
     found.add_argument("--commit", help="what to call the tree; by default git is asked")
     return found
 
 
-def add_switches(parser: argparse.ArgumentParser, *, compiles: bool = True) -> None:
+def add_switches(command: argparse.ArgumentParser, *, compiles: bool = True) -> None:
     """How steps are launched, and whether networks are compiled if the command ever does so."""
-    parser.add_argument("--launched", action="store_true", help="do not record CUDA graphs")
+    command.add_argument("--launched", action="store_true", help="do not record CUDA graphs")
     if compiles:
-        parser.add_argument("--eager", action="store_true", help="do not compile the networks")
+        command.add_argument("--eager", action="store_true", help="do not compile the networks")
 
 
 def numbers(text: str, besides: str = "") -> tuple[int, ...]:
@@ -37,6 +37,6 @@ def numbers(text: str, besides: str = "") -> tuple[int, ...]:
 def switched_on(
     device: torch.device, *, compiled: bool = False, captured: bool, **others: bool
 ) -> list[str]:
-    """The names of what is on, the device's kernels among it, as a row's setting has them."""
+    """The names of what is on, the device's kernels among them, as a row's setting has them."""
     on = {"compiled": compiled, "captured": captured, "kernels": kernels.is_fused_on(device)}
     return [name for name, is_on in (on | others).items() if is_on]

@@ -6,7 +6,7 @@
 A gang of one scene and one of two are stepped until a step is recorded, with all of the recipe's
 views, as late in a run (`engine.slots`, which `--slots auto` goes by, too, up to 16); a larger one
 shows whether memory grows as these two let expect. The networks are not compiled, which takes no
-less; the text encoder is absent. One line on the screen and in DIR/memory.jsonl.
+less memory; the text encoder is absent. One line on the screen and in DIR/memory.jsonl.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from engine.bench.rows import MemoryRow
 from engine.bench.subjects import MODELS, RECIPES, Subject, subject
 
 _NUMBERS = (1, 2, slots.MOST)
-_ENDLESS = 2**20
+_MANY = 2**20
 """Slots: more than there is room for."""
 
 
@@ -62,20 +62,21 @@ def measured(
         device=rows.device_name(device),
         versions=rows.versions(),
         commit=commit,
-        peaks=peaks,
+        peaks={number: peak if peak < slots.ENDLESS else None for number, peak in peaks.items()},
         room=room,
-        most=slots.extrapolated(peaks.__getitem__, room=room, most=_ENDLESS),
+        most=slots.extrapolated(peaks.__getitem__, room=room, most=_MANY),
     )
 
 
 def told(row: MemoryRow) -> str:
     """The row in one line."""
-    peaks = [
-        f"{peak / 2**30:.2f} GiB with {number}" if peak < slots.ENDLESS else f"no room for {number}"
+    words = [
+        f"no room for {number}" if peak is None else f"{peak / 2**30:.2f} GiB with {number}"
         for number, peak in row.peaks.items()
     ]
-    growth = (row.peaks[2] - row.peaks[1]) / 2**30
+    one, two = row.peaks[1], row.peaks[2]
+    growth = "" if one is None or two is None else f"{(two - one) / 2**30:.2f} a further scene; "
     return (
-        f"memory {row.part} {row.setting}: {', '.join(peaks)}; {growth:.2f} a further scene; "
+        f"memory {row.part} {row.setting}: {', '.join(words)}; {growth}"
         f"room in {row.room / 2**30:.0f} GiB for {row.most}"
     )

@@ -114,8 +114,8 @@ class MemoryRow(Measurement):
     """The model."""
     setting: str
     """Recipe and views."""
-    peaks: Mapping[int, int]
-    """Bytes by the number of scenes, the model included, texts' encoder absent."""
+    peaks: Mapping[int, int | None]
+    """Bytes by the number of scenes, the model included, texts' encoder absent; None: no room."""
     room: int
     """Bytes that a gang may take of this device."""
     most: int

@@ -25,6 +25,7 @@ import torch
 
 from engine import recipes
 from engine.configs.export import ExportConfig
+from engine.directories import to_write
 from engine.evaluation.benchmark_prompts import NUM_PROMPTS, benchmark_specs
 from engine.evaluation.benchmark_report import Result, write
 from engine.evaluation.chamfer import Chamfer, points_on_mesh
@@ -138,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m engine.evaluation.benchmark")
     parser.add_argument("--recipe", required=True, help="a name, or a file of JSON")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=to_write, required=True)
     parser.add_argument("--prompts", type=int, default=NUM_PROMPTS)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--split", choices=get_args(Split), default="test")

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import recipes
+from engine.directories import to_write
 from engine.evaluation.chamfer import Chamfer
 from engine.evaluation.judge import Judge
 from engine.evaluation.lexicon import Lexicon
@@ -153,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--prompts", type=int, default=48)
     parser.add_argument("--vary", action="append", default=[], help='"name=value,value ..."')
     parser.add_argument("--greedy", action="store_true", help="go on from the best so far")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=to_write, required=True)
     given = parser.parse_args(arguments)
     base = recipes.find(given.recipe)
     for text in given.vary:

@@ -12,12 +12,12 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import get_args
 
 from jaxtyping import Float
 from torch import Tensor
 
+from engine.directories import to_write
 from engine.evaluation import view_words
 from engine.evaluation.ddim import draw
 from engine.evaluation.judge import Judge
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", choices=get_args(Split), default="test")
     parser.add_argument("--prompts", type=int, default=512)
     parser.add_argument("--judge", default="j2", help="j1, j2 or a directory")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=to_write, required=True)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--scale", type=float, default=3.0, help="guidance scale")
     parser.add_argument("--seed", type=int, default=_SEED)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from engine.directories import to_write
 from engine.evaluation.judge import Judge
 from engine.evaluation.judge_captions import CaptionTable, hard_negatives
 from engine.evaluation.judge_card import Trials, card, geometry_rows, swap_accuracy
@@ -207,7 +208,7 @@ def train(config: TrainConfig) -> Mapping[str, Mapping[str, float]]:
 def main(arguments: list[str] | None = None) -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(prog="python -m engine.evaluation.train_judges")
-    parser.add_argument("--out", type=Path, required=True, help="folder for everything written")
+    parser.add_argument("--out", type=to_write, required=True, help="folder for everything written")
     parser.add_argument("--minutes", type=float, default=TrainConfig.minutes)
     parser.add_argument("--pictures", type=int, default=TrainConfig.pictures)
     parser.add_argument("--trials", type=int, default=TrainConfig.trials)

@@ -1,4 +1,4 @@
-"""An image encoder's group norms, laid out so that a GPU computes the same sooner.
+"""An image encoder's group norms by kernels that leave channels side by side.
 
 A compiler's own group norm wants the channels of a picture one after the other, convolutions want
 them side by side, and between the two lie copies of everything.

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from engine.directories import to_write
 from engine.hardware import usual_device
 from engine.primitives import checkpoint, reading
 from engine.primitives.peers import Peers
@@ -255,7 +256,7 @@ def train(config: TrainConfig) -> Teacher:
 def main(arguments: list[str] | None = None) -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(prog="python -m engine.primitives.train")
-    parser.add_argument("--out", type=Path, required=True, help="folder for everything written")
+    parser.add_argument("--out", type=to_write, required=True, help="folder for everything written")
     parser.add_argument("--minutes", type=float, default=TrainConfig.minutes)
     parser.add_argument("--pictures", type=int, default=TrainConfig.pictures)
     parser.add_argument("--batch", type=int, default=StepConfig.batch)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import get_args
 
 from engine import recipes
+from engine.directories import to_write
 from engine.evaluation import judge
 from engine.evaluation.manner import Manner
 from engine.evaluation.variations import Variation
@@ -64,7 +65,7 @@ def parser(
     about = (doc or "").partition("\n")[0]
     found = argparse.ArgumentParser(prog=f"python -m engine.studies.{name}", description=about)
     add = found.add_argument
-    add("--out", type=Path, required=True, help="directory for tables and pictures")
+    add("--out", type=to_write, required=True, help="directory for tables and pictures")
     add("--recipe", default=RECIPE, help="a name, or a file of JSON (default: %(default)s)")
     add("--guidance", help="a model directory (default: the recipe's)")
     judges = "j1, j2 or a directory; j2 only reports (default: %(default)s)"

@@ -18,9 +18,9 @@ from engine.kernels.group_norm.forward import group_norm_fwd_kernel, group_norm_
 from engine.kernels.group_norm.sums import group_norm_means_kernel
 
 _TILE = 4096
-"""Numbers that a program holds at a time, ..."""
+"""Numbers that a program holds at a time."""
 _TILES = 8
-"""... and how often. The order of a picture's sums depends on its shape and on these alone."""
+"""Tiles of a program. The order of a picture's sums depends on its shape and on these two alone."""
 _WARPS = 8
 _SHARES = 1024
 """Shares of sums that are read at a time."""

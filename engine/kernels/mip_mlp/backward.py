@@ -1,5 +1,8 @@
 """Gradients to what each layer of a tile of points gives: along the slope's cotangent up to the
-outputs, then down again. The names are README.md's."""
+outputs, then down again.
+
+The names are README.md's, whose m is `b_n` here: a norm without gain and shift.
+"""
 
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportOptionalMemberAccess=false
 # pyright: reportAttributeAccessIssue=false

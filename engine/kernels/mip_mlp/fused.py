@@ -1,6 +1,8 @@
 """`engine.kernels.mip_mlp` in Triton: a tile of points goes through all layers on the chip.
 
-Axes: S scenes, P points, B blocks, H units, D outputs. The mathematics is in README.md.
+Axes: S scenes, P points, B blocks, H units, D outputs. The mathematics is in README.md, and so are
+the names of what is kept of each layer: h (of the first z, before its silu) and a on the way there;
+g_h, g_s and g_n on the way back to x; v and v_s along u; y_a and y back from q.
 """
 
 # pyright: reportIncompatibleMethodOverride=false, reportCallIssue=false

@@ -106,7 +106,8 @@ def norm_row(
 @triton.jit
 @no_type_check
 def normed(b_h, m_h, is_there, H: tl.constexpr):
-    """n = (h - mean) r and r = 1 / sqrt(variance + 1e-5) of each point; h and 1 without a norm."""
+    """README's m = (h - mean) r and r = 1 / sqrt(variance + 1e-5) of each point; h and 1 without a
+    norm."""
     b_c = tl.where(m_h, b_h - tl.where(is_there, mean(b_h, H), 0.0), 0.0)
     b_r = tl.where(is_there, tl.rsqrt(mean(b_c * b_c, H) + 1e-5), 1.0)
     return b_c * b_r, b_r

@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,11 @@ on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here, an
 GIB = 2**30
 
 
-def row(growth: float, room: float) -> MemoryRow:
+def growing(growth: float) -> Callable[[int], int]:
+    return lambda number: int((8 + growth * number) * GIB)
+
+
+def row(probe: Callable[[int], int], room: float) -> MemoryRow:
     asked = Subject(
         model="if",
         recipe=recipes.get("dreamfusion_if"),
@@ -27,7 +31,7 @@ def row(growth: float, room: float) -> MemoryRow:
     )
     return memory.measured(
         asked,
-        lambda number: int((8 + growth * number) * GIB),
+        probe,
         room=int(room * GIB),
         device=torch.device("cpu"),
         commit="abc",
@@ -36,9 +40,9 @@ def row(growth: float, room: float) -> MemoryRow:
 
 def test_there_is_room_for_the_largest_power_of_two_that_fits() -> None:
     # 8 + 32/2 = 24 fit, 8 + 64/2 do not.
-    found = row(growth=0.5, room=24.1)
+    found = row(growing(0.5), room=24.1)
     assert found.most == 32
-    assert row(growth=0.5, room=23.9).most == 16
+    assert row(growing(0.5), room=23.9).most == 16
     assert found.peaks == {n: int((8 + 0.5 * n) * GIB) for n in (1, 2, slots.MOST)}
     told = memory.told(found)
     assert "dreamfusion_if V=" in told
@@ -46,10 +50,17 @@ def test_there_is_room_for_the_largest_power_of_two_that_fits() -> None:
     assert "room in 24 GiB for 32" in told
 
 
-def test_what_has_no_room_is_said_so() -> None:
-    peaks = {1: 2 * GIB, 2: 3 * GIB, slots.MOST: slots.ENDLESS}
-    told = memory.told(replace(row(growth=1.0, room=20.0), peaks=peaks))
-    assert ": 2.00 GiB with 1, 3.00 GiB with 2, no room for 16; 1.00 a further scene" in told
+@pytest.mark.parametrize(
+    ("most", "words"),
+    [
+        (2, "2.00 GiB with 2, no room for 16; 1.00 a further scene; room in 20 GiB for 16"),
+        (1, "no room for 2, no room for 16; room in 20 GiB for 1"),
+    ],
+)
+def test_what_has_no_room_is_said_so(most: int, words: str) -> None:
+    found = row(lambda number: number * GIB if number <= most else slots.ENDLESS, room=20.0)
+    assert found.peaks[slots.MOST] is None
+    assert memory.told(found).endswith(f": 1.00 GiB with 1, {words}")
 
 
 @on_cpu
