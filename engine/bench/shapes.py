@@ -93,13 +93,9 @@ class Parts:
             guidance = PixelGuidance(self.unet, self.scheduler, device=device, dtype=dtype)
         else:
             guidance = LatentGuidance(
-                self.unet,
-                self.vae,
-                self.scheduler,
-                device=device,
-                dtype=dtype,
-                recomputes=recomputes,
+                self.unet, self.vae, self.scheduler, device=device, dtype=dtype
             )
+        guidance.recomputes = recomputes
         if compiled:
             guidance.compile()
         return guidance

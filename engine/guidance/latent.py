@@ -38,12 +38,8 @@ class LatentGuidance(Denoiser):
         device: torch.device,
         text_side: TextSide | None = None,
         dtype: torch.dtype | None = None,
-        recomputes: bool = False,
     ) -> None:
-        """As `Denoiser`; the image encoder computes in the U-Net's precision.
-
-        `recomputes`: whether `represent` makes activations anew on its way back.
-        """
+        """As `Denoiser`; the image encoder computes in the U-Net's precision."""
         super().__init__(unet, scheduler, device=device, text_side=text_side, dtype=dtype)
         reduction = 2 ** (len(vae.config.block_out_channels) - 1)
         self.size = self.space_size * reduction
@@ -54,7 +50,6 @@ class LatentGuidance(Denoiser):
         if device.type == "cuda":
             use_products(self._vae)
             fuse_norms(self._vae.encoder)
-        self.recomputes = recomputes
         self._mean: Any = self._posterior_mean
 
     def compile(self) -> None:
@@ -72,7 +67,6 @@ class LatentGuidance(Denoiser):
         dtype: torch.dtype | None = None,
         compiled: bool = False,
         with_texts: bool = True,
-        recomputes: bool = False,
     ) -> "LatentGuidance":
         """Loads a pipeline directory, `with_texts` its text encoder too.
 
@@ -92,7 +86,6 @@ class LatentGuidance(Denoiser):
             device=device,
             text_side=texts,
             dtype=dtype,
-            recomputes=recomputes,
         )
         if compiled:
             guidance.compile()

@@ -12,14 +12,16 @@ from engine.kernels.group_norm.sums import pivoted, statistics, store_share
 
 @triton.jit
 @no_type_check
-def _slope(b_norm, b_g, b_w, b_b, HAS_SILU: tl.constexpr):
-    """Cotangent of norm x weight + bias."""
-    b_slope = b_g
+def _tile(p_x, p_g, o, m, b_shift, b_scale, b_w, b_b, HAS_SILU: tl.constexpr):
+    """The normed x of a tile, and the cotangent of norm x weight + bias."""
+    b_x = tl.load(p_x + o, mask=m, other=0.0).to(tl.float32)
+    b_slope = tl.load(p_g + o, mask=m, other=0.0).to(tl.float32)
+    b_norm = (b_x + b_shift[None, :]) * b_scale[None, :]
     if HAS_SILU:
-        b_z = b_norm * b_w + b_b
+        b_z = b_norm * b_w[None, :] + b_b[None, :]
         b_s = tl.sigmoid(b_z)
         b_slope *= b_s * (1.0 + b_z * (1.0 - b_s))
-    return b_slope
+    return b_norm, b_slope
 
 
 @triton.jit
@@ -54,10 +56,7 @@ def group_norm_bwd_sums_kernel(
         o_p = (tl.program_id(0) * TILES + k) * BP + tl.arange(0, BP)
         m = (o_p < num_pixels)[:, None]
         o = o_p[:, None] * C + o_c[None, :]
-        b_x = tl.load(p_x + o, mask=m, other=0.0).to(tl.float32)
-        b_g = tl.load(p_g + o, mask=m, other=0.0).to(tl.float32)
-        b_norm = (b_x + b_shift[None, :]) * b_scale[None, :]
-        b_slope = _slope(b_norm, b_g, b_w[None, :], b_b[None, :], HAS_SILU)
+        b_norm, b_slope = _tile(p_x, p_g, o, m, b_shift, b_scale, b_w, b_b, HAS_SILU)
         b_first += b_slope
         b_second += b_slope * b_norm
     # The weight is the same for all pixels.
@@ -99,9 +98,7 @@ def group_norm_bwd_kernel(
         o_p = (program * TILES + k) * BP + tl.arange(0, BP)
         m = (o_p < num_pixels)[:, None]
         o = o_p[:, None] * C + o_c[None, :]
-        b_x = tl.load(p_x + o, mask=m, other=0.0).to(tl.float32)
-        b_g = tl.load(p_g + o, mask=m, other=0.0).to(tl.float32)
-        b_norm = (b_x + b_shift[None, :]) * b_scale[None, :]
-        b_slope = _slope(b_norm, b_g, b_w[None, :], b_b[None, :], HAS_SILU) * b_w[None, :]
+        b_norm, b_slope = _tile(p_x, p_g, o, m, b_shift, b_scale, b_w, b_b, HAS_SILU)
+        b_slope *= b_w[None, :]
         b_g_x = b_slope - b_mean[None, :] - b_norm * b_along[None, :]
         tl.store(p_g_x + o, b_g_x * b_scale[None, :], mask=m)

@@ -166,9 +166,8 @@ def test_activations_that_are_kept_give_the_same_gradient(weights: Path) -> None
     x = torch.rand(3, 3, 64, 64) * 2 - 1
     found = []
     for recomputes in (True, False):
-        guidance = LatentGuidance.load(
-            weights, device="cpu", dtype=torch.float32, with_texts=False, recomputes=recomputes
-        )
+        guidance = LatentGuidance.load(weights, device="cpu", dtype=torch.float32, with_texts=False)
+        guidance.recomputes = recomputes
         given = x.clone().requires_grad_()
         made = []
         # The encoder runs once a picture and again for the gradient, or once for all.
