@@ -1,0 +1,106 @@
+"""A frozen convolution is a convolution, and keeps nothing but its weights."""
+
+import copy
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from engine.guidance.frozen import FrozenConv, freeze_convolutions
+
+
+@given(
+    sizes=st.tuples(st.integers(5, 9), st.integers(5, 9)),
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    groups=st.sampled_from([1, 2]),
+    has_bias=st.booleans(),
+)
+def test_answer_and_gradient_are_a_convolution_s(
+    sizes: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+    has_bias: bool,
+) -> None:
+    plain = nn.Conv2d(
+        4, 6, kernel, stride, padding, dilation, groups, has_bias, dtype=torch.float64
+    ).requires_grad_(False)
+    frozen = FrozenConv(plain)
+    x = torch.randn(3, 4, *sizes, dtype=torch.float64)
+    found, expected = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y, true = frozen(found), plain(expected)
+    torch.testing.assert_close(y, true, rtol=1e-12, atol=1e-12)
+    g = torch.randn_like(true)
+    torch.testing.assert_close(
+        torch.autograd.grad(y, found, g), torch.autograd.grad(true, expected, g)
+    )
+
+
+def kept(network: Any, x: Tensor) -> list[tuple[int, ...]]:
+    """Shapes of all that the way back is going to look at."""
+    shapes = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: shapes.append(tuple(t.shape)) or t, lambda t: t
+    ):
+        network(x)
+    return shapes
+
+
+def test_no_input_is_kept() -> None:
+    plain = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Conv2d(5, 7, 1)).requires_grad_(False)
+    frozen = copy.deepcopy(plain)
+    freeze_convolutions(frozen)
+    x = torch.randn(2, 3, 8, 8, requires_grad=True)
+    assert (2, 3, 8, 8) in kept(plain, x)
+    assert kept(frozen, x) == [(5, 3, 3, 3), (7, 5, 1, 1)]
+
+
+def test_the_network_keeps_its_parameters_and_once_more_changes_nothing() -> None:
+    network: Any = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Sequential(nn.Conv2d(5, 7, 1, bias=False)))
+    network.requires_grad_(False)
+    before = dict(network.named_parameters())
+    freeze_convolutions(network)
+    modules = list(network.modules())
+    freeze_convolutions(network)
+    assert list(network.modules()) == modules
+    assert all(type(m) is FrozenConv for m in modules if isinstance(m, nn.Conv2d))
+    after = dict(network.named_parameters())
+    assert after.keys() == before.keys()
+    assert all(after[name] is p for name, p in before.items())
+
+
+def test_weights_that_want_a_gradient_are_no_business_of_it() -> None:
+    with pytest.raises(AssertionError):
+        FrozenConv(nn.Conv2d(1, 1, 1))(torch.randn(1, 1, 2, 2))
+
+
+def test_a_compiler_sees_one_graph() -> None:
+    """In a process of its own, where no call's types are checked: it cannot see into that."""
+    source = """
+import torch
+from torch import nn
+from torch.nn.functional import silu
+from engine.guidance.frozen import freeze_convolutions
+network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.SiLU(), nn.Conv2d(8, 4, 3, stride=2))
+network.requires_grad_(False)
+freeze_convolutions(network)
+x = torch.randn(2, 3, 9, 9, requires_grad=True)
+found = []
+for it in (network, torch.compile(network, backend="aot_eager", fullgraph=True, dynamic=False)):
+    y = it(x)
+    found.append((y, *torch.autograd.grad(y.square().sum(), x)))
+print(all(torch.equal(*pair) for pair in zip(*found)))
+"""
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["True"]
