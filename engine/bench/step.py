@@ -142,15 +142,18 @@ def _measured(
     if rate is not None:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
+    start = time.perf_counter()
     gang = _filled(asked, fast, number, capture=bench.capture)
     for _ in range(bench.warm):
         gang.step()
+    _progress(f"S={number}: compiled and warm", start)
     # Before others come: what is replayed allocates nothing any more.
     peak = None if rate is None else torch.cuda.max_memory_allocated()
     exact = asked.parts.exact().guidance(device)
     others = [_filled(asked, guidance, number, capture=False) for guidance in (plain, exact)]
     errors = step_gate.hold(gang, *others)
     del exact, others
+    _progress(f"S={number}: the gate holds", start)
     recipe = asked.recipe
     row = StepRow(
         part=bench.model,
@@ -168,6 +171,10 @@ def _measured(
         peak_bytes=peak,
     )
     return row if rate is None else _timed(row, bench, asked, gang, rate)
+
+
+def _progress(what: str, start: float) -> None:
+    print(f"{what} after {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
 
 
 def _timed(row: StepRow, bench: StepBench, asked: Subject, gang: Gang, rate: float) -> StepRow:

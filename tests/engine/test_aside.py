@@ -17,6 +17,8 @@ def test_a_result_comes_before_what_waits_on_the_gang_s_stream() -> None:
     device = torch.device("cuda")
     aside = Aside(device)
     x = torch.full((1000,), 2.0, device=device)
+    # Loading a kernel, the first time it is called, waits for the whole device.
+    assert float(x.sum()) == 2000.0
     ready = mark(device)
     busy = torch.randn(8192, 8192, device=device)
     for _ in range(40):
