@@ -111,7 +111,7 @@ class OptimizationActor:
         self._device = engine.device
         return Worker(
             engine,
-            Publisher(engine, self._store),
+            Publisher(engine, self._store, num_exports=self._spec.num_exports),
             Checkpointing(self._store, every_seconds=self._spec.checkpoint_seconds),
             observe=_ray_observer("actor_stage_seconds"),
             observe_part=_ray_observer("actor_step_part_seconds"),

@@ -157,6 +157,7 @@ def made(bench: AssetsBench, number: int, reports: list[Report], alone: Report) 
         timed = {
             "assets_per_hour": rate,
             "asset_seconds": 3600 / rate,
+            "exports_at_once": alone.num_exports,
             "export_alone_seconds": alone.export_alone_seconds,
             "exports_behind": sum(report.exports_behind for report in reports),
             "peak_bytes": max(report.peak_bytes for report in reports),
@@ -195,8 +196,8 @@ def told(row: AssetsRow) -> str:
     return (
         f"{what}; {row.step_ms:.2f} ms a step ({row.device_ms:.2f} on the device); an export takes "
         f"{row.export_seconds:.2f} s (alone {row.export_alone_seconds:.2f}), "
-        f"busy {row.export_busy:.0%}, {row.exports_behind} behind; "
-        f"peak {(row.peak_bytes or 0) / 2**30:.2f} GiB"
+        f"{row.exports_at_once} at a time, busy {row.export_busy:.0%}, "
+        f"{row.exports_behind} behind; peak {(row.peak_bytes or 0) / 2**30:.2f} GiB"
     )
 
 

@@ -1,14 +1,17 @@
 """A production line on one device: a gang kept full from a queue, exports beside it.
 
-    requests ─▶ gang ─▶ finished scenes ─▶ one exporting thread ─▶ assets
+    requests ─▶ gang ─▶ finished scenes ─▶ exporting threads ─▶ assets
 
-As an actor does it: one thread advances the gang, another exports what it finishes, one scene after
-the other. All scenes of a gang take as many steps, so that they leave together: a generation. What
-is measured is a window of whole generations behind a first one, so that as many exports run in it
-as scenes, if exports keep up.
+As an actor does it: one thread advances the gang, others export what it finishes
+(`engine.export.crew`), and the gang waits where a whole gang's scenes are behind. All scenes of a
+gang take as many steps, so that they leave together: a generation. What is measured is a window of
+whole generations behind a first one, so that as many exports run in it as scenes, if exports keep
+up. An actor holds fewer scenes, its slots and as many as it exports at a time: one whose exports
+are behind has empty slots for a while, and from then on its scenes leave one after the other.
 """
 
 import statistics
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -51,7 +54,7 @@ class Window:
     num_exported: int
     """Assets that were done within it."""
     busy: float
-    """Part of it in which the exporting thread had something to do."""
+    """Part of it in which the exporting threads had something to do."""
     behind: int
     """Scenes of all generations but the last that were not exported at its end."""
     exports: list[Exported]
@@ -69,17 +72,25 @@ class Window:
 
 
 class Exporter:
-    """The thread that exports, beside the gang's stream as an actor's does."""
+    """The threads that export, beside the gang's stream as an actor's do."""
 
-    def __init__(self, config: ExportConfig, device: torch.device) -> None:
+    def __init__(
+        self, config: ExportConfig, device: torch.device, *, num_exports: int, most: int
+    ) -> None:
+        """`num_exports` at a time, of `most` scenes that wait or are exported."""
+        self.num_exports = num_exports
         self._config = config
         self._aside = Aside(device)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="export")
+        self._room = threading.BoundedSemaphore(most)
+        self._pool = ThreadPoolExecutor(num_exports, thread_name_prefix="export")
         self._futures: list[Future[Exported]] = []
 
     def put(self, finished: FinishedScene) -> None:
-        """Queues a scene."""
-        self._futures.append(self._pool.submit(self._export, finished))
+        """Queues a scene, once there is room for it."""
+        self._room.acquire()
+        future = self._pool.submit(self._export, finished)
+        future.add_done_callback(lambda _: self._room.release())
+        self._futures.append(future)
 
     def close(self) -> list[Exported]:
         """What was exported; what waits is forgotten. Raises what an export raised."""
@@ -125,6 +136,7 @@ def watched(
         device_ms=device_ms,
         num_steps=generations * gang.recipe.iterations,
         num_due=generations * gang.num_slots,
+        num_exports=exporter.num_exports,
     )
 
 
@@ -136,9 +148,10 @@ def window(
     device_ms: list[float],
     num_steps: int,
     num_due: int,
+    num_exports: int,
 ) -> Window:
-    """The figures; `num_due` exports should have been done by the end. `device_ms` need not hold
-    all steps: the last few may not be done yet."""
+    """The figures; `num_due` exports, `num_exports` at a time, should have been done by the end.
+    `device_ms` need not hold all steps: the last few may not be done yet."""
     busy = sum(max(min(e.end, end) - max(e.start, start), 0.0) for e in exports)
     seconds = max(end - start, 1e-9)
     return Window(
@@ -146,7 +159,7 @@ def window(
         num_steps=num_steps,
         device_ms=statistics.median(device_ms) if device_ms else 0.0,
         num_exported=sum(start < e.end <= end for e in exports),
-        busy=busy / seconds,
+        busy=busy / (num_exports * seconds),
         behind=max(num_due - sum(e.end <= end for e in exports), 0),
         exports=exports,
     )

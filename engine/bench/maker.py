@@ -16,6 +16,7 @@ from engine.evaluation.judge import Judge
 from engine.evaluation.judging import verdicts
 from engine.evaluation.lexicon import Lexicon
 from engine.evaluation.stage import show_scenes
+from engine.export import crew
 from engine.gang import Gang, SceneRequest
 from engine.primitives.captions import caption
 from engine.recipe import Recipe
@@ -50,6 +51,7 @@ class Report:
     export_alone_seconds: float
     export_busy: float
     exports_behind: int
+    num_exports: int
     peak_bytes: int
     graphs: int
     """By which a step was replayed."""
@@ -76,7 +78,7 @@ class Maker:
     def run(self) -> Report:
         """A first generation and those that are watched. Raises GateError."""
         order, gang = self._order, self._gang
-        exporter = Exporter(order.recipe.export, self._device)
+        exporter = self._exporter()
         is_cuda = self._device.type == "cuda"
         if is_cuda:
             torch.cuda.reset_peak_memory_stats(self._device)
@@ -96,14 +98,24 @@ class Maker:
             export_alone_seconds=line.exported_alone(seen.exports[-1].scene, order.recipe.export),
             export_busy=seen.busy,
             exports_behind=seen.behind,
+            num_exports=exporter.num_exports,
             peak_bytes=peak,
             graphs=gang.num_graphs,
         )
 
     def warm(self) -> None:
         """A generation whose time nobody takes: networks are compiled, steps recorded."""
-        exporter = Exporter(self._order.recipe.export, self._device)
-        line.watched(self._gang, self._requests, exporter, generations=0)
+        line.watched(self._gang, self._requests, self._exporter(), generations=0)
+
+    def _exporter(self) -> Exporter:
+        """With a generation's room: then the gang has to wait for it."""
+        is_gpu = self._device.type == "cuda"
+        return Exporter(
+            self._order.recipe.export,
+            self._device,
+            num_exports=crew.size(torch.get_num_threads(), is_gpu=is_gpu),
+            most=self._order.slots,
+        )
 
     def _queue(self) -> Iterator[SceneRequest]:
         """For ever: every prompt, then every prompt with the next seed."""

@@ -151,8 +151,10 @@ class AssetsRow(Measurement):
     """Median, beside the gang."""
     export_alone_seconds: float | None = None
     """Median, with the device to itself."""
+    exports_at_once: int | None = None
+    """Threads of a device that export."""
     export_busy: float | None = None
-    """Part of the time in which the exporting thread was at work; near 1 it is what bounds."""
+    """Part of the time in which they were at work; near 1 they are what bounds."""
     exports_behind: int | None = None
     """Scenes that waited for their export in the end, the last generation's not counted."""
     one_device_per_hour: float | None = None

@@ -43,7 +43,7 @@ def export_asset(scene: "Subject", config: ExportConfig, *, metadata: Mapping[st
         paint = texture.bake(scene, surface, samples.spacing, size) if size else None
         mesh_glb = glb.encode(surface, metadata, paint, config.texture_format)
     return Asset(
-        views=views.render_views(scene, config, samples=samples, found=found),
+        views=views.render_views(scene, config, samples=samples, occupancy=occupied, found=found),
         mesh_glb=mesh_glb,
         mesh_status="empty" if surface is None else "ok",
         turntable=turntable.turntable(scene, occupied, config),

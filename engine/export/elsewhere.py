@@ -1,9 +1,9 @@
 """Runs functions of `engine.export.mesh_tools` in a process of their own.
 
 They hold Python's lock while they run, and the thread that feeds the GPU would stand still: here it
-waits for a pipe, which holds nothing. One such process serves this one from the first call on, one
-call at a time. It ends when its input ends, so that it does not outlive this process, however that
-dies.
+waits for a pipe, which holds nothing. Such a process is started by the first call, and another one
+by a call that comes while all there are have work: as many as threads that call at the same time.
+Each ends when its input ends, so that it does not outlive this process, however that dies.
 
 A message is a line of JSON, then the bytes of the arrays that the line describes:
 
@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -30,7 +31,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 class MeshProcess:
-    """The other process; started by the first call, and again by the next one if it has died."""
+    """One other process; started by the first call, and again by the next one if it has died."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -89,6 +90,33 @@ class MeshProcess:
         return process.returncode
 
 
+class MeshProcesses:
+    """As many as there are calls at the same time."""
+
+    def __init__(self) -> None:
+        self._idle: deque[MeshProcess] = deque()
+
+    def call(self, name: str, arrays: Sequence[np.ndarray], **settings: float) -> mesh_tools.Arrays:
+        """As `MeshProcess.call`, by one that has no work; a failure is that call's alone."""
+        process = self._take()
+        try:
+            return process.call(name, arrays, **settings)
+        finally:
+            self._idle.append(process)
+
+    def close(self) -> None:
+        """Ends those that have no work."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _take(self) -> MeshProcess:
+        # The one that was last at work: no more are started than are needed.
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return MeshProcess()
+
+
 def serve() -> None:
     """Answers calls from the standard input until it ends."""
     # What a library prints must not get between the answers.
@@ -135,6 +163,6 @@ def _array(stream: IO[bytes], kind: str, shape: list[int]) -> np.ndarray:
     return array
 
 
-MESH_PROCESS = MeshProcess()
-atexit.register(MESH_PROCESS.close)
-call = MESH_PROCESS.call
+MESH_PROCESSES = MeshProcesses()
+atexit.register(MESH_PROCESSES.close)
+call = MESH_PROCESSES.call

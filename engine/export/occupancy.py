@@ -52,14 +52,14 @@ class Occupancy:
     def _cell(self, segments: Segments, distance: Float[Tensor, "R N"]) -> Int[Tensor, "R N"]:
         """Flat index of the cell that holds each sample."""
         size = self.cells.shape[0]
-        flat = torch.zeros(distance.shape, dtype=torch.long, device=distance.device)
-        # One axis at a time keeps the largest temporary a third as large.
+        # 32 bits, and one axis at a time: it is bound by the memory that it moves.
+        flat = torch.zeros(distance.shape, dtype=torch.int32, device=distance.device)
         for axis in range(3):
             start = (segments.origins[:, None, axis] + self.bound) * self.scale
             slope = segments.directions[:, None, axis]
             place = torch.addcmul(start, distance, slope, value=self.scale)
-            flat = flat * size + place.long().clamp_(0, size - 1)
-        return flat
+            flat = flat.mul_(size).add_(place.clamp_(0, size - 1).int())
+        return flat.long()
 
     def span(
         self, origins: Float[Tensor, "*r 3"], directions: Float[Tensor, "*r 3"]

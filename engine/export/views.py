@@ -17,7 +17,7 @@ from engine.export.asset import View
 from engine.export.images import depth_png, depth_scale, normal_png, rgba_png
 from engine.export.lattice import Lattice, sample
 from engine.export.march import Rendering, render
-from engine.export.occupancy import occupied
+from engine.export.occupancy import Occupancy, occupied
 from engine.export.solid import Solid
 from engine.export.subject import Subject
 from engine.export.surface import Surface
@@ -67,15 +67,16 @@ def render_views(
     config: ExportConfig,
     *,
     samples: Lattice | None = None,
+    occupancy: Occupancy | None = None,
     found: Solid | None = None,
 ) -> list[View]:
     """Albedo, depth and normals from `num_views` sides; depths stop at the mesh's surface.
 
-    `samples`, a lattice of `grid_size`, and the solid that was `found` in it spare doing so again
-    where they are at hand.
+    `samples`, a lattice of `grid_size`, its `occupancy`, and the solid that was `found` in it spare
+    doing so again where they are at hand.
     """
     samples = samples or sample(scene, config.grid_size)
-    occupancy = occupied(samples)
+    occupancy = occupancy or occupied(samples)
     found = found or solid.find(samples.density.cpu().numpy(), config.density_level)
     surface = Surface.of(found, samples) if found else None
     azimuths, elevations = places(config)

@@ -1,7 +1,7 @@
 """When the scenes of a worker are saved, and what becomes of their checkpoints.
 
     gang thread: due? gang.save ─▶ writing thread: to_bytes, Store.write_checkpoint
-    publishing thread: commit ─▶ Store.remove_checkpoint
+    publishing threads: commit ─▶ Store.remove_checkpoint
 
 All of it is best effort: an error here is a warning, and the scene goes on. At most one scene is
 saved at a time, the one whose last save is oldest, so that scenes which came together are saved one

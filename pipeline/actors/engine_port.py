@@ -30,6 +30,8 @@ class EngineSpec:
     guidance_digest: str
     num_slots: int
     num_threads: int
+    num_exports: int = 1
+    """Exports that run at a time beside the gang (`engine.export.crew`)."""
     measures_slots: bool = False
     """Whether the device's memory decides how many of `num_slots` there are."""
     compiled: bool = False
@@ -119,7 +121,8 @@ class Engine(Protocol):
         checkpoint: bytes | None = None,
     ) -> Any: ...
     def export(self, finished: Any, metadata: Mapping[str, str]) -> "Asset":
-        """`metadata` is for the GLB, which also names the licence of the weights."""
+        """`metadata` is for the GLB, which also names the licence of the weights. May be called on
+        several threads at a time, while the gang goes on."""
         ...
 
     def peak_memory_bytes(self) -> int: ...

@@ -1,15 +1,19 @@
 """From a finished scene to a committed asset: export, one Parquet file, create-if-absent."""
 
+import logging
 import time
 from dataclasses import dataclass
 
 from pipeline import retry
+from pipeline.actors.berths import Berths
 from pipeline.actors.engine_port import Engine, Finished
 from pipeline.dataset.asset_table import asset_table, to_parquet_bytes
 from pipeline.dataset.opacity import mean_opacity
 from pipeline.records import Attempt, CommitResult, Provenance
 from pipeline.storage.persistence import persist
 from pipeline.store import Store
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +56,12 @@ class Publisher:
         engine: Engine,
         store: Store,
         *,
+        num_exports: int = 1,
         store_delays: tuple[float, ...] = retry.STORE_DELAYS_SECONDS,
     ) -> None:
+        """`num_exports` run at a time, on as many threads; fewer where they run out of memory."""
+        self.num_exports = num_exports
+        self._berths = Berths(num_exports)
         self._engine = engine
         self._store = store
         self._store_delays = store_delays
@@ -63,7 +71,7 @@ class Publisher:
         """Makes the asset and commits it. Raises StageError."""
         start = time.monotonic()
         try:
-            made = self._export(attempt, finished)
+            made = self._exported(attempt, finished)
         except Exception as error:
             raise StageError(retry.classify(error, stage="export"), described(error)) from error
         exported = time.monotonic()
@@ -77,6 +85,19 @@ class Publisher:
             export_seconds=exported - start,
             commit_seconds=time.monotonic() - exported,
         )
+
+    def _exported(self, attempt: Attempt, finished: Finished) -> _Exported:
+        """As `_export`; want of memory is an error only where no other export takes any."""
+        while True:
+            with self._berths.one() as number:
+                try:
+                    return self._export(attempt, finished)
+                except Exception as error:
+                    kind = retry.classify(error, stage="export")
+                    if kind != "out_of_memory" or number == 1:
+                        raise
+            self._berths.halve(number)
+            _LOG.warning("for want of memory %d exports at a time are too many", number)
 
     def _export(self, attempt: Attempt, finished: Finished) -> _Exported:
         asset = self._engine.export(finished, _metadata(attempt))

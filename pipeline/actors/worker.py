@@ -1,8 +1,11 @@
-"""The threads of an actor: one advances the gang, one publishes what it finishes, some write
+"""The threads of an actor: one advances the gang, some publish what it finishes, some write
 checkpoints.
 
-    submit ─▶ waiting ─▶ gang thread: admit, step, take, save ─▶ publishing thread ─▶ Outcome
+    submit ─▶ waiting ─▶ gang thread: admit, step, take, save ─▶ publishing threads ─▶ Outcome
 
+A scene that waits to be published counts as one that its actor has: the driver sends no more than
+the slots and a few (`run.schedule`), so that a gang which is faster than its exports is left with
+empty slots, and not with a heap of finished scenes.
 An exception of one scene fails that scene. An exception of the gang fails all that are in it, as
 suspects if there are several, and the gang is built anew; if even that fails the process ends, and
 Ray starts another. A gang that runs out of memory, or cannot be built for want of it, is rebuilt
@@ -64,7 +67,8 @@ class Worker:
         observe_part: Observe = lambda part, seconds: None,
         on_broken: Callable[[], None] = _end_process,
     ) -> None:
-        """Raises MemoryError where the device has no room for one scene."""
+        """As many scenes are published at a time as the publisher exports. Raises MemoryError where
+        the device has no room for one scene."""
         self._engine = engine
         self._publisher = publisher
         self._checkpointing = checkpointing
@@ -85,7 +89,7 @@ class Worker:
         """Of scenes: a step of the gang counts once for each of its residents."""
         self._last_glance = (time.monotonic(), 0)
         self._last_move = time.monotonic()
-        self._publishing = ThreadPoolExecutor(1, thread_name_prefix="publish")
+        self._publishing = ThreadPoolExecutor(publisher.num_exports, thread_name_prefix="publish")
         self._thread = threading.Thread(target=self._run, name="gang", daemon=True)
         self._thread.start()
 

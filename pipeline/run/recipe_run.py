@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.export import crew
 from pipeline.actors.embeddings import Wanted
 from pipeline.actors.engine_port import EngineFactory, EngineSpec, TextFactory
 from pipeline.fleet.cluster import Cluster
@@ -68,6 +69,7 @@ def make_recipe(
         tasks,
         num_tasks=len(tasks),
         num_slots=spec.num_slots,
+        lookahead=spec.num_exports,
         histories=job.histories,
         resumable=job.checkpointed,
     )
@@ -96,6 +98,7 @@ def _spec(
     chosen, minutes = job.choice.recipes[recipe], job.settings.checkpoint_minutes
     hang_seconds = 60 * job.settings.hang_minutes
     num_slots, measures_slots = slots_of(job.settings.slots, chosen.num_slots, use_gpu=use_gpu)
+    num_threads = cluster.threads(use_gpu=use_gpu)
     return EngineSpec(
         recipe=chosen.to_dict(),
         guidance=job.weights.guidance,
@@ -103,7 +106,8 @@ def _spec(
         num_slots=num_slots,
         measures_slots=measures_slots,
         compiled=is_worth_compiling(num_scenes, num_slots, chosen.iterations),
-        num_threads=cluster.threads(use_gpu=use_gpu),
+        num_threads=num_threads,
+        num_exports=crew.size(num_threads, is_gpu=use_gpu),
         has_text_encoder=factories.texts is None,
         checkpoint_seconds=60 * minutes if minutes else None,
         texts_seconds=min(_TEXTS_SECONDS, hang_seconds / 2),

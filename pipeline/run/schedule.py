@@ -31,8 +31,6 @@ from types import MappingProxyType
 from pipeline import retry
 from pipeline.records import Attempt, Cause, Outcome, Task, new_attempt_id
 
-LOOKAHEAD = 1
-"""Tasks an actor holds beyond its slots, so that a free slot needs no word from the driver."""
 ACTORS_FOR_A_SUSPECT = 50
 """Of so many actors one may be kept for suspects."""
 _PROVEN, _NEW, _DOUBTFUL = range(3)
@@ -64,6 +62,7 @@ class Schedule:
         *,
         num_tasks: int,
         num_slots: int,
+        lookahead: int = 1,
         histories: Mapping[str, Sequence[str]] = MappingProxyType({}),
         resumable: Set[str] = frozenset(),
     ) -> None:
@@ -72,13 +71,16 @@ class Schedule:
             tasks: each asset once, in the order to be made; drawn one by one.
             num_tasks: how many there are.
             num_slots: scenes of one gang.
+            lookahead: tasks an actor holds beyond its slots, so that a free slot needs no word from
+                the driver; as many as it exports at a time, of which no slot is to stay empty.
             histories: asset ids to the error kinds of earlier runs, so that a prompt which takes
                 the whole run down is given up after as many deaths as one which takes its actor.
             resumable: asset ids that have a checkpoint.
         """
         self._tasks = iter(tasks)
         self._num_undrawn = num_tasks
-        self._most = num_slots + LOOKAHEAD
+        self._num_slots = num_slots
+        self._most = num_slots + lookahead
         self._histories = histories
         self._resumable = resumable
         self._work: dict[str, _Work] = {}
@@ -96,7 +98,7 @@ class Schedule:
     @property
     def num_slots(self) -> int:
         """Scenes of one gang."""
-        return self._most - LOOKAHEAD
+        return self._num_slots
 
     @property
     def num_waiting(self) -> int:

@@ -1,3 +1,6 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -43,3 +46,20 @@ def test_work_aside_waits_for_what_it_needs() -> None:
     x = busy.abs().sum() * 0.0 + 7.0
     with aside.after(mark(device)):
         assert float(x) == 7.0
+
+
+@pytest.mark.gpu
+def test_each_thread_has_a_stream_of_its_own() -> None:
+    device = torch.device("cuda")
+    aside = Aside(device)
+
+    def stream(_: int) -> torch.cuda.Stream:
+        together.wait(20)
+        with aside.after(mark(device)):
+            return torch.cuda.current_stream()
+
+    together = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (list(pool.map(stream, range(2))) for _ in range(2))
+    assert set(first) == set(second)
+    assert len({*first, torch.cuda.default_stream()}) == 3

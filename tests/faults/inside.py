@@ -5,13 +5,16 @@
            before anybody hears of it; it goes on when there is a note `released`
     full   so many writes of actors to the local disk find it full, or of the driver too; and all,
            while there is a note `full`
+    exports  each export stops before it begins, and goes on likewise; it is noted that it has come
+           so far
     refused  so many reads and writes of embedded texts are refused
 
 With `has_texts` there is an encode stage: a fake text encoder, whose process can be killed.
 
 What happens is noted in files of a directory, so that it happens once however many processes there
 are, and a test can wait for it: `held`, `full-<k>`, `refused-<k>`; likewise who there was,
-`actors/<pid>`, `encoders/<pid>` and `drivers/<pid>`, and at which step a scene went on from its
+`actors/<pid>`, `encoders/<pid>` and `drivers/<pid>`, by whom an asset was exported,
+`exports/<key>-<pid>`, and at which step a scene went on from its
 checkpoint, `resumed/<key>-<step>`. The environment variable `ACCIDENTS` tells the driver, and the
 factories carry it to the actors; nothing of it is known to the product.
 
@@ -23,20 +26,22 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from engine.export.asset import Asset
 from pipeline.actors.engine_port import EngineSpec
 from pipeline.cli import main
 from pipeline.storage.objects import Objects
 from tests.pipeline.fake_engine import FakeEngine, Request
+from tests.pipeline.fake_engine import Scene as FakeScene
 
 VARIABLE = "ACCIDENTS"
 HELD_SECONDS = 60.0
-"""For how long a commit is held, at most."""
+"""For how long a commit or an export is held, at most."""
 
 Point = Literal["before", "during", "after"]
 
@@ -47,6 +52,7 @@ class Accidents:
 
     notes: str
     hold: Point | None = None
+    holds_exports: bool = False
     num_full: int = 0
     is_driver_full: bool = False
     num_refused: int = 0
@@ -75,7 +81,8 @@ class Accidents:
 
 
 class NotingEngine(FakeEngine):
-    """Notes which scenes go on from a checkpoint; takes nobody's texts but a scene's own."""
+    """Notes which scenes go on from a checkpoint and which are exported; takes nobody's texts but a
+    scene's own."""
 
     def __init__(self, spec: EngineSpec, accidents: Accidents) -> None:
         super().__init__(spec)
@@ -88,6 +95,12 @@ class NotingEngine(FakeEngine):
             step = json.loads(checkpoint)["iterations"]
             self._accidents.touch(f"resumed/{key}-{step}")
         return super().request(key=key, checkpoint=checkpoint, **rest)
+
+    def export(self, finished: FakeScene, metadata: Mapping[str, str]) -> Asset:
+        if self._accidents.holds_exports:
+            self._accidents.touch(f"exports/{finished.key}-{os.getpid()}")
+            wait_for(self._accidents.note("released").exists, HELD_SECONDS)
+        return super().export(finished, metadata)
 
 
 def engine(spec: EngineSpec, accidents: Accidents) -> FakeEngine:

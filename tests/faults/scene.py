@@ -140,6 +140,11 @@ class Scene:
         found = [json.loads(self.place.read(name)) for name in names]
         return [failure for failure in found if failure["prompt"] == prompt]
 
+    def exports(self) -> list[str]:
+        """The assets of which an export was begun while exports were held, once a process."""
+        notes = self.accidents.note("exports").glob("*")
+        return sorted(note.name.partition("-")[0] for note in notes)
+
     def resumed_steps(self) -> list[int]:
         """The steps at which scenes went on from a checkpoint."""
         notes = self.accidents.note("resumed").glob("*")

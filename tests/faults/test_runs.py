@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.faults.conftest import MakeScene
 from tests.faults.inside import Point, wait_for
 from tests.faults.machines import drain
 from tests.faults.places import KINDS
+from tests.faults.scene import Driver, Scene
 from tests.pipeline.runs import LEAVING_SECONDS
 
 PROMPTS = ("a ball", "a cube", "a cone", "a pipe")
@@ -138,6 +140,72 @@ def test_the_driver_is_told_to_leave(scene: MakeScene, kind: str) -> None:
     assert len(play.resumed_steps()) == 2
     verdict = play.conclude()
     assert verdict.num_litter == 0, "whoever leaves in order leaves nothing"
+
+
+@pytest.fixture
+def crowd(scene: MakeScene, head: Head) -> Iterator[Scene]:
+    """Eight scenes for a gang of four with four exports at a time, all of which are held."""
+    play = scene("local", *(f"ball {k} steps 20" for k in range(8)))
+    play.environment = {**play.environment, "OMP_NUM_THREADS": "8"}
+    play.prepare(holds_exports=True)
+    with worker_machine(head, num_cpus=1, num_gpus=1):
+        yield play
+
+
+CROWDED = ("--gpus", 1, "--slots", 4, "--checkpoint-minutes", 0.0001)
+
+
+def wait_for_exports(play: Scene, driver: Driver) -> None:
+    """Until four are under way, and the other four scenes are done, too, and wait for them."""
+    assert wait_for(lambda: len(play.exports()) == 4, 60), driver.said
+    time.sleep(1.0)
+    assert len(play.exports()) == 4, "no more than four at a time"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_time", [True, False])
+def test_the_driver_is_told_to_leave_with_exports_under_way(crowd: Scene, has_time: bool) -> None:
+    """What can be exported in time is committed; what cannot is made again, from its checkpoint."""
+    with crowd.driver(*CROWDED) as driver:
+        wait_for_exports(crowd, driver)
+        asked = time.monotonic()
+        driver.process.terminate()
+        if has_time:
+            crowd.accidents.touch("released")
+        assert driver.wait() == 128 + signal.SIGTERM
+        assert time.monotonic() - asked <= LEAVING_SECONDS
+    num_committed = 8 if has_time else 0
+    assert f"at least {num_committed} of 8 assets are committed" in driver.said
+    assert wait_for(lambda: not crowd.actors_at_work(), 10)
+    crowd.accidents.touch("released")
+    code, said = crowd.run(*CROWDED)
+    assert code == 0, said
+    assert len(set(crowd.exports())) == 8
+    assert len(crowd.exports()) == (8 if has_time else 4 + 8)
+    assert bool(crowd.resumed_steps()) != has_time
+    verdict = crowd.conclude()
+    assert (len(verdict.committed), verdict.num_litter) == (8, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_an_actor_is_told_to_leave_with_exports_under_way(crowd: Scene, is_killed: bool) -> None:
+    """By its machine, and not by the driver: it goes on, until its machine kills it."""
+    with crowd.driver(*CROWDED) as driver:
+        wait_for_exports(crowd, driver)
+        (pid,) = crowd.actors_at_work()
+        os.kill(pid, signal.SIGTERM)
+        if is_killed:
+            time.sleep(1.0)
+            os.kill(pid, signal.SIGKILL)
+            assert wait_for(lambda: pid not in crowd.actors_at_work(), 10)
+        crowd.accidents.touch("released")
+        assert driver.wait() == 0, driver.said
+    assert ("lost actor-0 with 8 prompts" in driver.said) == is_killed, driver.said
+    assert len(set(crowd.exports())) == 8
+    assert len(crowd.exports()) == (4 + 8 if is_killed else 8)
+    verdict = crowd.conclude(num_kills=is_killed)
+    assert (len(verdict.committed), verdict.num_litter) == (8, 0)
 
 
 @EVERYWHERE

@@ -30,6 +30,7 @@ def report(**changes: Any) -> Report:
         "export_alone_seconds": 1.0,
         "export_busy": 0.5,
         "exports_behind": 1,
+        "num_exports": 6,
         "peak_bytes": 2**30,
         "graphs": 8,
     }
@@ -56,7 +57,7 @@ def test_devices_together_are_held_against_one(monkeypatch: pytest.MonkeyPatch) 
     assert row.one_device_per_hour == 1000.0
     assert row.times_one == pytest.approx(1.95)
     assert row.asset_seconds == pytest.approx(3600 / 1950)
-    assert (row.scenes, row.exports_behind) == (32, 2)
+    assert (row.scenes, row.exports_behind, row.exports_at_once) == (32, 2, 6)
     assert row.found == pytest.approx((24 * 0.75 + 8 * 0.25) / 32)
     assert "1.950 times one device's 1000" in assets.told(row)
     alone = assets.made(bench(), 2, [report()], report())

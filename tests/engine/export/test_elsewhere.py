@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.export import mesh_tools
-from engine.export.elsewhere import MeshProcess
+from engine.export.elsewhere import MeshProcess, MeshProcesses
 
 
 @pytest.fixture
@@ -89,24 +89,89 @@ def test_threads_take_turns(process: MeshProcess):
     assert sorted(found) == sorted(expected)
 
 
-def test_it_ends_with_a_process_that_is_killed():
-    """By the end of its input, because nobody is left to tell it."""
+@pytest.fixture
+def processes():
+    found = MeshProcesses()
+    yield found
+    found.close()
+
+
+def _at_once(processes: MeshProcesses, sides: tuple[int, ...]) -> list[object]:
+    """What calls at the same time return, or say where they raise; one of side 0 does."""
+    found: list[object] = [None] * len(sides)
+    start = threading.Barrier(len(sides))
+
+    def work(place: int, side: int) -> None:
+        start.wait()
+        level = 0.5 if side else 9.0
+        try:
+            found[place] = processes.call("marching_cubes", [_cubes(side or 8)], level=level)
+        except RuntimeError as error:
+            found[place] = str(error)
+
+    threads = [threading.Thread(target=work, args=pair) for pair in enumerate(sides)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def test_calls_at_the_same_time_have_a_process_each(processes: MeshProcesses):
+    sides = (80, 90, 100)
+    for _ in range(2):
+        for side, found in zip(sides, _at_once(processes, sides), strict=True):
+            expected = mesh_tools.marching_cubes(_cubes(side), level=0.5)
+            assert isinstance(found, tuple)
+            for here, there in zip(expected, found, strict=True):
+                np.testing.assert_array_equal(here, there)
+    assert 2 <= len(processes._idle) <= 3
+    assert len({_pid(process) for process in processes._idle}) == len(processes._idle)
+
+
+def test_calls_one_after_the_other_have_the_same_process(processes: MeshProcesses):
+    for _ in range(3):
+        processes.call("marching_cubes", [_cubes()], level=0.5)
+    assert len(processes._idle) == 1
+
+
+def test_a_call_that_fails_takes_no_others_along(processes: MeshProcesses):
+    first, failed, last = _at_once(processes, (80, 0, 90))
+    assert isinstance(first, tuple)
+    assert isinstance(last, tuple)
+    assert str(failed).startswith("marching_cubes: ValueError: Surface level must be")
+
+
+def test_closing_ends_all_of_them(processes: MeshProcesses):
+    _at_once(processes, (80, 90))
+    pids = [_pid(process) for process in processes._idle]
+    assert all(map(_lives, pids))
+    processes.close()
+    assert not any(map(_lives, pids))
+
+
+def test_they_end_with_a_process_that_is_killed():
+    """By the end of their input, because nobody is left to tell them; none holds another's open."""
     program = (
-        "import numpy, sys; from engine.export.elsewhere import MESH_PROCESS as p\n"
-        "p.call('marching_cubes', [numpy.eye(4)[:, :, None] * numpy.ones(4)], level=.5)\n"
-        "print(p._process.pid, flush=True); sys.stdin.read()"
+        "import numpy, sys; from engine.export.elsewhere import MESH_PROCESSES as p\n"
+        "for each in (p._take(), p._take()):\n"
+        "    cubes = numpy.eye(4)[:, :, None] * numpy.ones(4)\n"
+        "    each.call('marching_cubes', [cubes], level=.5)\n"
+        "    print(each._process.pid, flush=True)\n"
+        "sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as parent:
         assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
-        assert _lives(pid)
+        pids = [int(parent.stdout.readline()) for _ in range(2)]
+        assert len(set(pids)) == 2
+        assert all(map(_lives, pids))
         parent.kill()
     deadline = time.monotonic() + 20.0
-    while _lives(pid) and time.monotonic() < deadline:
+    while any(map(_lives, pids)) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not _lives(pid)
+    assert not any(map(_lives, pids))
 
 
 def _lives(pid: int) -> bool:

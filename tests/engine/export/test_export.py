@@ -3,16 +3,22 @@
 import dataclasses
 import subprocess
 import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from engine import fields
 from engine.configs.export import ExportConfig
 from engine.configs.fields import DenseGridConfig
-from engine.export import MESH_STATISTICS, export_asset
+from engine.export import MESH_STATISTICS, Asset, export_asset
+from engine.export.subject import Subject
 from engine.scene import Scene
 
-from .subjects import decode, figure, nothing
+from .subjects import RED, Ball, Box, Solids, decode, figure, nothing
 
 CONFIG = ExportConfig(
     num_views=4,
@@ -42,6 +48,58 @@ def test_an_asset_has_everything():
 def test_the_same_scene_gives_the_same_bytes():
     first, second = (export_asset(figure(), CONFIG, metadata={}) for _ in range(2))
     assert first == second
+
+
+def _at_once(subjects: Sequence[Subject], num_exports: int) -> list[Asset | Exception]:
+    """What their exports return or raise, so many at a time."""
+
+    def export(subject: Subject) -> Asset | Exception:
+        try:
+            return export_asset(subject, CONFIG, metadata={})
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(num_exports) as pool:
+        return list(pool.map(export, subjects))
+
+
+@dataclass(kw_only=True)
+class Meeting(Solids):
+    """Solids whose export goes on when the others' have come as far."""
+
+    together: threading.Barrier
+    has_met: bool = False
+
+    def albedo(self, x: Tensor) -> Tensor:
+        if not self.has_met:
+            self.together.wait(60)
+            self.has_met = True
+        return super().albedo(x)
+
+
+class Broken(Meeting):
+    """One that fails there."""
+
+    def albedo(self, x: Tensor) -> Tensor:
+        super().albedo(x)
+        raise RuntimeError("no colour")
+
+
+def test_exports_at_the_same_time_give_the_bytes_of_one_after_the_other():
+    parts = [(Ball(radius=0.3 + 0.1 * k, colour=RED), Box(half=(0.2, 0.2, 0.7))) for k in range(3)]
+    expected = _at_once([Solids(parts=some) for some in parts], 1)
+    assert all(isinstance(asset, Asset) and asset.mesh_status == "ok" for asset in expected)
+    together = threading.Barrier(3)
+    meeting = [Meeting(parts=some, together=together) for some in parts]
+    assert _at_once(meeting, 3) == expected
+
+
+def test_an_export_that_fails_takes_no_others_along():
+    together = threading.Barrier(3)
+    kinds = (Meeting, Broken, Meeting)
+    first, failed, last = _at_once([k(parts=(Ball(),), together=together) for k in kinds], 3)
+    assert str(failed) == "no colour"
+    assert first == last == export_asset(Solids(parts=(Ball(),)), CONFIG, metadata={})
 
 
 def test_a_texture_size_of_zero_leaves_colours_at_the_vertices():

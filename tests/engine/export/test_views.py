@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engine.configs.export import ExportConfig
-from engine.export import lattice, march, solid, views
+from engine.export import lattice, march, occupancy, solid, views
 from engine.export.asset import View
 
 from .subjects import (
@@ -168,7 +168,7 @@ def test_normals_are_those_of_the_surface_and_face_the_camera():
         assert (decode(view.normal)[nothing_seen] == 128).all()
 
 
-def test_a_given_lattice_and_solid_change_nothing_and_are_used():
+def test_a_given_lattice_occupancy_and_solid_change_nothing_and_are_used():
     scene = figure()
     samples = lattice.sample(scene, CONFIG.grid_size)
     scene.num_densities = 0
@@ -181,6 +181,10 @@ def test_a_given_lattice_and_solid_change_nothing_and_are_used():
     assert found is not None
     elsewhere = replace(found, inside=np.zeros_like(found.inside))
     assert given != views.render_views(scene, CONFIG, samples=samples, found=elsewhere)
+    cells = occupancy.occupied(samples)
+    assert given == views.render_views(scene, CONFIG, samples=samples, occupancy=cells)
+    none = replace(cells, cells=torch.zeros_like(cells.cells))
+    assert given != views.render_views(scene, CONFIG, samples=samples, occupancy=none)
 
 
 def _positions(found: list[View]) -> np.ndarray:

@@ -43,11 +43,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
         engine: FakeEngine | None = None,
         *,
         every_seconds: float | None = None,
+        num_exports: int = 1,
         **options: object,
     ) -> tuple[Worker, FakeEngine]:
         engine = engine or FakeEngine()
         store = open_store(str(tmp_path))
-        publisher = Publisher(engine, store, store_delays=())
+        publisher = Publisher(engine, store, num_exports=num_exports, store_delays=())
         checkpointing = Checkpointing(store, every_seconds=every_seconds)
         worker = Worker(engine, publisher, checkpointing, **options)  # pyright: ignore[reportArgumentType]
         started.append((worker, engine))
@@ -133,6 +134,101 @@ def test_a_failed_export_is_reported(start: Start) -> None:
     (outcome,) = outcomes([worker.submit(attempt(0, "no export"))])
     assert (outcome.status, outcome.error_kind) == ("failed", "export")
     assert outcome.message == "ValueError: the mesh is not closed"
+
+
+class Meeting(FakeEngine):
+    """Whose exports end only when so many are under way."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(step_seconds=0.001)
+        self.num_slots = number
+        self.together = threading.Barrier(number)
+
+    def export(self, finished: Scene, metadata: Mapping[str, str]) -> Asset:
+        self.together.wait(SECONDS)
+        return super().export(finished, metadata)
+
+
+def test_scenes_are_exported_at_the_same_time(start: Start, tmp_path: Path) -> None:
+    worker, _ = start(Meeting(3), num_exports=3)
+    found = outcomes([worker.submit(attempt(k)) for k in range(6)])
+    assert [outcome.status for outcome in found] == ["committed"] * 6
+    assert open_store(str(tmp_path)).committed() == {outcome.asset_id for outcome in found}
+
+
+def test_an_export_that_fails_takes_no_others_along(start: Start) -> None:
+    worker, _ = start(Meeting(3), num_exports=3)
+    prompts = ("a ball", "no export", "a cube")
+    found = outcomes([worker.submit(attempt(k, prompt)) for k, prompt in enumerate(prompts)])
+    assert [outcome.error_kind for outcome in found] == [None, "export", None]
+
+
+class Narrow(FakeEngine):
+    """With memory for `room` exports at a time; the first six come all at once."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__(spec(num_slots=6), step_seconds=0.001)
+        self.together = threading.Barrier(6, action=lambda: setattr(self, "num_met", 6))
+        self.num_met = 0
+        self._memory = threading.BoundedSemaphore(room) if room else None
+        self.num_refused = 0
+
+    def export(self, finished: Scene, metadata: Mapping[str, str]) -> Asset:
+        if not self.num_met:
+            self.together.wait(SECONDS)
+        if self._memory is None or not self._memory.acquire(blocking=False):
+            self.num_refused += 1
+            raise RuntimeError("CUDA out of memory. Tried to allocate 1 GiB")
+        try:
+            time.sleep(0.1)  # the others ask for theirs meanwhile
+            return super().export(finished, metadata)
+        finally:
+            self._memory.release()
+
+
+@pytest.mark.parametrize("room", [1, 3])
+def test_exports_without_memory_beside_each_other_are_made_again_with_fewer(
+    start: Start, room: int
+) -> None:
+    engine = Narrow(room)
+    worker, _ = start(engine, num_exports=6)
+    crowd = [worker.submit(attempt(k)) for k in range(6)]
+    assert {outcome.status for outcome in outcomes(crowd)} == {"committed"}
+    assert engine.num_met == 6
+    assert engine.num_refused
+
+
+def test_an_export_without_memory_alone_is_at_fault(start: Start) -> None:
+    engine = Narrow(0)
+    engine.num_met = 1
+    worker, _ = start(engine, num_exports=6)
+    (outcome,) = outcomes([worker.submit(attempt(0))])
+    # With six, with three, with one.
+    assert (outcome.error_kind, engine.num_refused) == ("out_of_memory", 3)
+
+
+def test_a_scene_that_waits_for_its_export_is_not_answered(start: Start) -> None:
+    """So that the driver counts it among what the actor holds, and sends no more."""
+
+    class Held(FakeEngine):
+        may_end = threading.Event()
+        num_begun = 0
+
+        def export(self, finished: Scene, metadata: Mapping[str, str]) -> Asset:
+            self.num_begun += 1
+            assert self.may_end.wait(SECONDS)
+            return super().export(finished, metadata)
+
+    worker, engine = start(Held(step_seconds=0.001))
+    assert isinstance(engine, Held)
+    futures = [worker.submit(attempt(k)) for k in range(4)]
+    until(lambda: engine.gangs[0].num_free == 2 and worker.glance().fractions.values())
+    until(lambda: len(engine.gangs[0].companies) == 2 * NUM_STEPS)
+    until(lambda: set(worker.glance().fractions.values()) == {1.0})
+    assert engine.num_begun == 1
+    assert not any(future.done() for future in futures)
+    engine.may_end.set()
+    assert [outcome.status for outcome in outcomes(futures)] == ["committed"] * 4
 
 
 def test_a_gang_that_breaks_under_one_scene_names_the_error(start: Start) -> None:

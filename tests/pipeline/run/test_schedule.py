@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 
 from pipeline import retry
 from pipeline.records import Attempt, Cause, Outcome, Task
-from pipeline.run.schedule import ACTORS_FOR_A_SUSPECT, LOOKAHEAD, Failed, Schedule
+from pipeline.run.schedule import ACTORS_FOR_A_SUSPECT, Failed, Schedule
 from tests.pipeline.sample_assets import sample_task
 
 
@@ -34,6 +34,7 @@ def scheduled(
     tasks: Sequence[Task],
     *actors: str,
     num_slots: int,
+    lookahead: int = 1,
     histories: Mapping[str, Sequence[str]] | None = None,
     resumable: frozenset[str] = frozenset(),
 ) -> Schedule:
@@ -42,6 +43,7 @@ def scheduled(
         iter(tasks),
         num_tasks=len(tasks),
         num_slots=num_slots,
+        lookahead=lookahead,
         histories=histories or {},
         resumable=resumable,
     )
@@ -73,11 +75,14 @@ def failed(attempt: Attempt, kind: str) -> Outcome:
     )
 
 
-def test_an_actor_gets_its_slots_and_a_little_more() -> None:
-    schedule = scheduled(tasks(20), "a", num_slots=4)
+@pytest.mark.parametrize("lookahead", [1, 3])
+def test_an_actor_gets_its_slots_and_a_little_more(lookahead: int) -> None:
+    """However long it is silent: what it has finished and not published is bounded by that."""
+    schedule = scheduled(tasks(20), "a", num_slots=4, lookahead=lookahead)
+    assert schedule.num_slots == 4
     orders = drain(schedule)
-    assert len(orders) == schedule.load("a") == 4 + LOOKAHEAD
-    assert [attempt.number for _, attempt in orders] == [1] * 5
+    assert len(orders) == schedule.load("a") == 4 + lookahead
+    assert [attempt.number for _, attempt in orders] == [1] * len(orders)
     assert schedule.settle("a", committed(orders[0][1])) is None
     assert len(drain(schedule)) == 1
 
@@ -209,7 +214,7 @@ def test_one_actor_in_fifty_serves_suspects() -> None:
     for actor, cause in (("actor-0", "process"), ("actor-1", "process"), ("actor-2", "node")):
         schedule.lose(actor, "gone", cause=cause)  # pyright: ignore[reportArgumentType]
         schedule.join(actor)
-    assert schedule.num_suspects == 2 * (1 + LOOKAHEAD)
+    assert schedule.num_suspects == 2 * (1 + 1)
     sent, serving = drain(schedule), set[str]()
     assert [actor for actor, attempt in sent if attempt.alone] == ["actor-2"], "it is new"
     for actor, attempt in orders:
@@ -407,8 +412,8 @@ class Story:
 class PlainSchedule:
     """The oracle: the rules as one would write them down, with a look at everybody every time."""
 
-    def __init__(self, stories: list[Story], num_slots: int) -> None:
-        self.num_slots = num_slots
+    def __init__(self, stories: list[Story], most: int) -> None:
+        self.most = most
         self.never_tried = stories
         self.suspects: list[Story] = []
         self.taken_away: list[Story] = []
@@ -447,7 +452,7 @@ class PlainSchedule:
         running = sum(map(len, self.held.values()))
         num_actors = len(self.actors) + num_coming
         share = (len(waiting) + running + num_actors - 1) // num_actors
-        window = min(self.num_slots + LOOKAHEAD, max(1, share))
+        window = min(self.most, max(1, share))
         for queue in (self.taken_away, self.never_tried, self.failed):
             for actor in self.able(queue[0]) if queue else []:
                 if actor not in kept and self.load(actor) < window:
@@ -521,25 +526,30 @@ class Comparison(RuleBasedStateMachine):
     @initialize(
         number=st.integers(0, 25),
         num_slots=st.integers(1, 3),
+        lookahead=st.integers(1, 3),
         histories=st.dictionaries(
             st.integers(0, 24), st.lists(st.sampled_from(KINDS), min_size=1, max_size=2), max_size=4
         ),
     )
-    def start(self, number: int, num_slots: int, histories: dict[int, list[str]]) -> None:
+    def start(
+        self, number: int, num_slots: int, lookahead: int, histories: dict[int, list[str]]
+    ) -> None:
         self.all = tasks(number)
         known = {
             task.asset_id: kinds
             for task in self.all
             if (kinds := histories.get(task.prompt.row)) and None not in retry.changes(kinds)
         }
-        self.num_slots = num_slots
-        self.schedule = scheduled(self.all, num_slots=num_slots, histories=known)
+        self.most = num_slots + lookahead
+        self.schedule = scheduled(
+            self.all, num_slots=num_slots, lookahead=lookahead, histories=known
+        )
         stories = [Story(task) for task in self.all]
         for story in stories:
             story.history = [(kind, None) for kind in known.get(story.task.asset_id, ())]
             story.num_attempts = len(story.history)
             story.num_reseeds = story.changes().count("new_seed")
-        self.plain = PlainSchedule(stories, num_slots)
+        self.plain = PlainSchedule(stories, self.most)
         self.joined: set[str] = set()
         self.held: dict[str, list[Attempt]] = {actor: [] for actor in ACTORS}
         self.committed: list[str] = []
@@ -636,7 +646,7 @@ class Comparison(RuleBasedStateMachine):
     @invariant()
     def a_suspect_is_alone(self) -> None:
         for actor, held in self.held.items():
-            assert self.schedule.load(actor) == len(held) <= self.num_slots + LOOKAHEAD
+            assert self.schedule.load(actor) == len(held) <= self.most
             assert len(held) <= 1 or not any(attempt.alone for attempt in held)
 
     @invariant()

@@ -1,0 +1,16 @@
+"""How many exports run at a time beside a gang.
+
+An export is a thread (`engine.aside` gives each a stream of its own on a GPU, `elsewhere` a mesh
+process while it wants one). It waits for the device or for that process most of the time, and what
+it makes depends on its scene alone, whoever works beside it.
+"""
+
+MOST = 6
+"""More would stand in line for Python's lock, and each takes some of the device's memory."""
+_CORES_EACH = 2
+"""An export keeps hardly more than one busy: the other half of them are the gang's."""
+
+
+def size(num_cores: int, *, is_gpu: bool) -> int:
+    """Exports at a time, for a gang with so many cores; 1 on a CPU, where the gang needs them."""
+    return min(MOST, max(1, num_cores // _CORES_EACH)) if is_gpu else 1
