@@ -24,6 +24,7 @@ from torch import Tensor
 
 from engine.cameras import Cameras, rays, z_scale
 from engine.export.occupancy import Occupancy
+from engine.export.pieces import at_once
 from engine.export.segments import Picks, Segments
 from engine.export.subject import Subject, albedo_at, density_at
 from engine.export.surface import Surface
@@ -70,7 +71,8 @@ def render(
     origins, directions = origins.reshape(-1, 3), directions.reshape(-1, 3)
     near, far = occupancy.span(origins, directions)
     pixels = torch.zeros(len(origins), 8, device=scene.device)
-    for chunk in (far > near).nonzero()[:, 0].split(max(1, _SAMPLES_AT_ONCE // num_samples)):
+    num_rays = max(1, at_once(_SAMPLES_AT_ONCE, scene.device) // num_samples)
+    for chunk in (far > near).nonzero()[:, 0].split(num_rays):
         segments = Segments(
             origins=origins[chunk],
             directions=directions[chunk],

@@ -2,8 +2,8 @@
 
 A scene answers everywhere in the cube [-bound, bound]^3, but the optimisation may look only into
 the ball |x| <= radius: what a field holds in the corners is accident. The export reads it as empty.
-A scene is asked about at most `POINTS_AT_ONCE` points, which bounds the memory that a field takes
-for its features, and never about none.
+A scene is asked about at most `POINTS_AT_ONCE` points (see `pieces`), which bounds the memory that
+a field takes for its features, and never about none.
 """
 
 from typing import Protocol, runtime_checkable
@@ -11,6 +11,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from engine.export.pieces import at_once
 
 POINTS_AT_ONCE = 2**18
 
@@ -53,7 +55,8 @@ def density_at(scene: Subject, x: Float[Tensor, "*p 3"]) -> Float[Tensor, "*p"]:
         return x.new_zeros(x.shape[:-1])
     flat = x.reshape(-1, 3)
     inside_cube = flat.clamp(-scene.bound, scene.bound)
-    sigma = torch.cat([scene.density(some).float() for some in inside_cube.split(POINTS_AT_ONCE)])
+    pieces = inside_cube.split(at_once(POINTS_AT_ONCE, x.device))
+    sigma = torch.cat([scene.density(some).float() for some in pieces])
     in_cube = flat.abs().amax(dim=-1) <= scene.bound
     is_inside = in_cube & (flat.square().sum(dim=-1) <= scene.radius**2)
     return torch.where(is_inside, sigma, 0.0).reshape(x.shape[:-1])
@@ -64,5 +67,6 @@ def albedo_at(scene: Subject, x: Float[Tensor, "*p 3"]) -> Float[Tensor, "*p 3"]
     if x.numel() == 0:
         return x.new_zeros(x.shape)
     flat = x.reshape(-1, 3).clamp(-scene.bound, scene.bound)
-    albedo = torch.cat([scene.albedo(some).float() for some in flat.split(POINTS_AT_ONCE)])
+    pieces = flat.split(at_once(POINTS_AT_ONCE, x.device))
+    albedo = torch.cat([scene.albedo(some).float() for some in pieces])
     return albedo.reshape(x.shape)
