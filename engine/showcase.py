@@ -12,7 +12,7 @@ import dataclasses
 import json
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -27,18 +27,23 @@ from engine.hardware import usual_device
 from engine.recipe import Recipe
 
 
-def optimise(gang: Gang, requests: list[SceneRequest]) -> list[FinishedScene]:
-    """Runs requests through the gang's slots until all are done."""
-    return list(finishing(gang, requests))
+def optimise(
+    gang: Gang, requests: list[SceneRequest], stepped: Callable[[], None] = lambda: None
+) -> list[FinishedScene]:
+    """Runs requests through the gang's slots until all are done; `stepped` hears of each step."""
+    return list(finishing(gang, requests, stepped))
 
 
-def finishing(gang: Gang, requests: list[SceneRequest]) -> Iterator[FinishedScene]:
+def finishing(
+    gang: Gang, requests: list[SceneRequest], stepped: Callable[[], None] = lambda: None
+) -> Iterator[FinishedScene]:
     """The same, each scene as soon as it is done."""
     waiting, num_done = list(requests), 0
     while num_done < len(requests):
         while waiting and gang.num_free:
             gang.add(waiting.pop(0))
         gang.step()
+        stepped()
         for scene in gang.take_finished():
             num_done += 1
             yield scene

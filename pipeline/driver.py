@@ -154,6 +154,8 @@ def _make(
     job.store.start_run(report.start(job, run_id, num_actors=num_actors))
     display = open_display(stream)
     display.say(report.announcement(job, num_actors))
+    for note in report.notes(job, has_gpus=_has_gpus(job, cluster)):
+        display.say(note)
     _expose(metrics, job, run_id, display)
     log, num_tasks = FailureLog(job.store.write_failure), len(job.plan.tasks)
     ledger = Ledger(job.store, display, metrics, num_tasks=num_tasks, log=log)
@@ -197,6 +199,11 @@ def _num_actors(job: Job, cluster: Cluster) -> int:
     if not job.plan.tasks:
         return 0
     return job.settings.gpus or cluster.num_gpus or 1
+
+
+def _has_gpus(job: Job, cluster: Cluster) -> bool:
+    """Whether what is to be made is made on GPUs, which may still have to come."""
+    return job.settings.gpus is not None or (bool(job.plan.tasks) and cluster.num_gpus > 0)
 
 
 def _expose(metrics: JobMetrics, job: Job, run_id: str, display: Display) -> None:

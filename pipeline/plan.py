@@ -24,6 +24,8 @@ class Plan:
     num_committed: int
     num_quarantined: int
     rejections: RejectionTable
+    foreign: str = ""
+    """What to tell of words that the model does not know."""
 
     @property
     def num_prompts(self) -> int:

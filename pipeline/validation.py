@@ -42,6 +42,8 @@ def check(
     if carried.names:
         lines.append(f"columns carried into the dataset: {', '.join(carried.names)}")
     lines += _rejections(plan)
+    if plan.foreign:
+        lines.append(plan.foreign)
     if recipe is not None:
         lines.append(f"recipe {chosen.name}: {chosen.summary}")
     model = chosen.guidance if guidance is None and recipe is not None else guidance

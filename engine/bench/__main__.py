@@ -9,7 +9,7 @@
 
 First the op's gate; where it does not hold there is one line and exit code 1, and no speed. Then
 one row a case, on the screen and in DIR/<op>.jsonl. Without a GPU Triton's interpreter runs all of
-it at a tiny size, to try the code: no speeds.
+it at a tiny size, to try the code: no speeds. `field` has its references alone there.
 """
 
 import os
@@ -39,12 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     others = f"or {', '.join(COMMANDS)}, which have a --help of their own"
     parser.add_argument("op", choices=sorted(ops.OPS), help=others)
     chosen = parser.parse_args(words)
-    if not kernels.has_triton():
-        parser.error("kernels need Triton: pip install 'dreambatch[kernels]'")
     device = usual_device()
+    is_plain = device.type == "cpu" and chosen.op in ops.PLAIN_ON_CPU
+    if not is_plain and not kernels.has_triton():
+        parser.error("kernels need Triton: pip install 'dreambatch[kernels]'")
     if device.type == "cpu":
         os.environ["TRITON_INTERPRET"] = "1"
-        print("no CUDA device: tiny sizes in Triton's interpreter; these are no speeds")
+        way = "references alone" if is_plain else "Triton's interpreter"
+        print(f"no CUDA device: tiny sizes in {way}; these are no speeds")
     try:
         found = measured(chosen.op, device, chosen.commit or rows.commit())
     except GateError as error:

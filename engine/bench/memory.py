@@ -17,6 +17,7 @@ from engine import recipes, slots
 from engine.bench import flags, rows
 from engine.bench.rows import MemoryRow
 from engine.bench.subjects import MODELS, RECIPES, Subject, subject
+from engine.hardware import usual_device
 
 _NUMBERS = (1, 2, slots.MOST)
 _MANY = 2**20
@@ -29,13 +30,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--model", choices=MODELS, required=True)
     parser.add_argument("--recipe", help="by default the model's own")
     given = parser.parse_args(arguments)
-    if not torch.cuda.is_available():
+    device = usual_device()
+    if device.type == "cpu":
         parser.error("a GPU's memory is measured, and there is no CUDA device")
     try:
         found = recipes.find(given.recipe or RECIPES[given.model])
     except ValueError as error:
         parser.error(str(error))
-    device = torch.device("cuda")
     asked = subject(given.model, found, None, 1, device)
     guidance = asked.parts.guidance(device)
     room = int(slots.ROOM * torch.cuda.mem_get_info(device)[1])

@@ -21,6 +21,9 @@ OPS = {
 }
 """Module by the name of the op. It may import triton; this one may not."""
 
+PLAIN_ON_CPU = frozenset({"field"})
+"""Ops that run nothing but references there, and so need no Triton."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Case:

@@ -17,6 +17,7 @@ from engine import replay
 from engine.evaluation.judging import verdicts
 from engine.evaluation.lexicon import Lexicon, spec_places
 from engine.evaluation.manner import Manner
+from engine.evaluation.progress import Progress
 from engine.evaluation.stage import show_scenes
 from engine.evaluation.verdict import Verdict, figures
 from engine.gang import Gang, SceneRequest
@@ -115,7 +116,8 @@ class Trials:
             torch.cuda.reset_peak_memory_stats(self.guidance.device)
         with self._manner.surroundings():
             gang = self._gang(recipe, optimiser)
-            finished = optimise(gang, self._requests)
+            num_steps = math.ceil(len(self.specs) / gang.num_slots) * recipe.iterations
+            finished = optimise(gang, self._requests, Progress(name, num_steps).stepped)
         finished.sort(key=lambda scene: scene.key)
         peak = torch.cuda.max_memory_allocated(self.guidance.device) if is_gpu else None
         scenes = [scene.scene if scene.status == "ok" else None for scene in finished]
@@ -125,7 +127,7 @@ class Trials:
             name=name,
             recipe=recipe,
             seconds=sum(scene.seconds for scene in finished),
-            num_steps=math.ceil(len(finished) / gang.num_slots) * recipe.iterations,
+            num_steps=num_steps,
             peak_bytes=peak,
             scenes=scenes,
             losses=[scene.losses for scene in finished],

@@ -4,8 +4,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-import torch
-
 from engine.evaluation.report import HEADS
 from engine.evaluation.verdict import Figures
 from engine.primitives.captions import caption
@@ -42,7 +40,6 @@ def write(
         "split": key.split,
         "prompts": key.prompts,
         "seed": key.seed,
-        "torch": torch.__version__,
     }
     document = {**facts, "results": [result.as_row() for result in found]}
     (out / "results.json").write_text(json.dumps(document, indent=1) + "\n")

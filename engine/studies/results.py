@@ -90,6 +90,9 @@ class Result:
     device: str
     manner: Row | None = None
     """How it was run; None in lines of before it was kept."""
+    trees: Sequence[Row] = ()
+    """`commit` and `versions` by which its parts were made, each once; those of lines of before
+    they were kept are missing."""
 
     @property
     def figures(self) -> Figures:
@@ -127,6 +130,7 @@ class Result:
             "figures": asdict(self.figures),
             "device": self.device,
             "manner": self.manner,
+            "trees": list(self.trees),
             "recipe": self.recipe.to_dict(),
             "scenes": self.scenes,
         }
@@ -139,8 +143,10 @@ def row_of(
     examined: Sequence[Row],
     device: str,
     manner: Manner,
+    tree: Row,
 ) -> Row:
-    """The line of an outcome; `examined` is what the study asked of each scene besides."""
+    """The line of an outcome; `examined` is what the study asked of each scene besides, `tree`
+    the commit and the versions that made it."""
     asked = zip(outcome.verdicts, chamfers, outcome.losses, examined, strict=True)
     scenes = [
         {
@@ -151,7 +157,7 @@ def row_of(
         }
         for verdict, far, losses, more in asked
     ]
-    facts = {"scenes": scenes, "device": device, "manner": asdict(manner)}
+    facts = {"scenes": scenes, "device": device, "manner": asdict(manner), "tree": tree}
     return {"key": key, **outcome.as_row(), **facts}
 
 
@@ -198,6 +204,7 @@ def collect(rows: Sequence[Row], key: Key, variation: Variation) -> Result | Non
 def _joined(variation: Variation, rows: Sequence[Mapping[str, Any]]) -> Result:
     scenes = [scene for row in rows for scene in row["scenes"]]
     peaks = [row["peak_bytes"] for row in rows if row["peak_bytes"] is not None]
+    trees = [row["tree"] for row in rows if "tree" in row]
     return Result(
         name=variation.name,
         recipe=variation.recipe,
@@ -208,4 +215,5 @@ def _joined(variation: Variation, rows: Sequence[Mapping[str, Any]]) -> Result:
         scenes=scenes,
         device=rows[0]["device"],
         manner=rows[0].get("manner"),
+        trees=[tree for k, tree in enumerate(trees) if tree not in trees[:k]],
     )

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from engine.bench.rows import commit, versions
 from engine.evaluation.chamfer import Chamfer
 from engine.evaluation.judge import Judge
 from engine.evaluation.lexicon import Lexicon
@@ -86,6 +87,8 @@ class _Bench:
         self._lexicon = Lexicon(Judge.load(order.judge, device))
         self._ruler = Chamfer(device)
         self._usual = order.manner
+        # Of what runs, whatever becomes of the files meanwhile.
+        self._tree = {"commit": commit(), "versions": versions()}
         # A scene's seed is its number's, whoever makes it.
         self._seed = order.seed + first
         self._models: dict[tuple[bool, bool], PixelGuidance] = {}
@@ -100,7 +103,7 @@ class _Bench:
         shown = self._out / "pictures" / f"{self._key.stem(variation)}.png"
         strips.write(shown, outcome.colour[:NUM_SHOWN])
         name = torch.cuda.get_device_name() if self._device.type == "cuda" else "cpu"
-        row = results.row_of(self._key.of(variation), outcome, far, more, name, manner)
+        row = results.row_of(self._key.of(variation), outcome, far, more, name, manner, self._tree)
         results.append(self._out / "results.jsonl", row)
         print(f"{variation.name}: {outcome.seconds:.1f} s, {outcome.num_ok} ok", flush=True)
 

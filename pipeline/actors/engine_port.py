@@ -202,13 +202,15 @@ class _TorchEngine:
         from engine.aside import Aside
         from engine.guidance import files
         from engine.guidance.loading import load_guidance
+        from engine.hardware import usual_device
         from engine.recipe import Recipe
 
         torch.set_num_threads(spec.num_threads)
-        self._is_cuda = torch.cuda.is_available()
+        device = usual_device()
+        self._is_cuda = device.type == "cuda"
         self._guidance = load_guidance(
             path,
-            device="cuda" if self._is_cuda else "cpu",
+            device=device,
             with_texts=spec.has_text_encoder,
         )
         self._aside = Aside(self._guidance.device)

@@ -153,15 +153,13 @@ class Desk:
 
 def _show(examiner: "Examiner", row: dict[str, Any]) -> "Staged":
     """An asset on the judge's stage. ValueError where there is no field, or none that is finite."""
-    import torch
-
     from engine.evaluation.stage import EMBEDDED, show_scenes
+    from engine.hardware import usual_device
     from engine.scene import Scene
 
     if row["field"] is None:
         raise ValueError("it has no field")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    scene = Scene.from_bytes(row["field"]).to(device)
+    scene = Scene.from_bytes(row["field"]).to(usual_device())
     radius, fov_deg = EMBEDDED.radius, EMBEDDED.fov_deg
     if row["views"]:
         view = row["views"][0]

@@ -62,13 +62,13 @@ class JudgeChoice:
     def load(self) -> "Examiner":
         """The judge itself, on the GPU where there is one. UserError for weights that do not fit
         their configuration."""
-        import torch
         from safetensors import SafetensorError
 
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        from engine.hardware import usual_device
+
         load = _load_clip if self.kind == "clip" else _load_embedded
         try:
-            return load(self.path, device)
+            return load(self.path, usual_device())
         except (*_UNFIT, SafetensorError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"judge {self.name!r} cannot be loaded: {reason}") from error

@@ -5,18 +5,20 @@ Mistakes of the user come out here as `UserError`, before Ray starts and before 
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 import pyarrow as pa
 
 from engine import recipes as library
 from engine.guidance import files
+from engine.primitives.captions import vocabulary
 from engine.recipe import Recipe
 from pipeline import manifest, models, recipe_files
 from pipeline.dataset.failures import given_up
 from pipeline.errors import InvalidStore, UserError
 from pipeline.plan import Plan, make_plan
+from pipeline.prompts.foreign import ForeignWords
 from pipeline.records import Prompt, Rejection, RunStart
 from pipeline.settings import RunSettings
 from pipeline.store import Store
@@ -119,8 +121,11 @@ def plan_rows(
 
     UserError as `manifest.read`, and at a rejected row if `strict`.
     """
+    rows = _rows(url, limit=limit, num_seeds=num_seeds, strict=strict)
+    is_closed = weights.guidance == files.PRIMITIVES
+    foreign = ForeignWords(vocabulary() if is_closed else ())
     plan = make_plan(
-        _rows(url, limit=limit, num_seeds=num_seeds, strict=strict),
+        foreign.watched(rows) if is_closed else rows,
         recipes={name: recipe.digest() for name, recipe in choice.recipes.items()},
         default_recipe=choice.default,
         carried=carried,
@@ -132,7 +137,7 @@ def plan_rows(
     )
     if strict and plan.rejections:
         raise _rejected(next(iter(plan.rejections)))
-    return plan
+    return replace(plan, foreign=foreign.told())
 
 
 def _rows(

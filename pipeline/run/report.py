@@ -120,6 +120,19 @@ def announcement(job: Job, num_actors: int) -> str:
     )
 
 
+def notes(job: Job, *, has_gpus: bool) -> list[str]:
+    """What may not be as the user thinks, a line each; said before work begins."""
+    found = [job.plan.foreign] if job.plan.foreign else []
+    for recipe in () if has_gpus else job.plan.tasks.recipes:
+        twin = f"{recipe}_cpu"
+        if twin in job.choice.recipes:
+            found.append(
+                f"no GPU is here, which recipe {recipe} is meant for: on a CPU, --recipe {twin} "
+                "takes less time"
+            )
+    return found
+
+
 def done(job: Job, totals: Totals, views: Mapping[str, str], seconds: float) -> str:
     """The last lines of a run that came to its end."""
     url = job.store.url.rstrip("/")

@@ -90,6 +90,20 @@ def test_three_prompts_and_nothing_to_do_the_second_time(
     assert (summary(out)["exit_code"], summary(out)["num_committed"]) == (0, 3)
 
 
+def test_what_may_not_be_as_the_user_thinks_is_said_before_work_begins(
+    ray_head: Head, tmp_path: Path
+) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", ["a unicorn"])
+    words = ["run", "--manifest", manifest, "--output", tmp_path / "out", "--metrics-port", 0]
+    done = dreambatch(*words, "--recipe", "primitives", environment=ray_head.environment())
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, foreign, hint, *others = done.stdout.splitlines()
+    assert first.startswith("1 asset to make; recipe primitives, 1 actor")
+    assert foreign == "1 prompt has words that say nothing to the embedded model: 'unicorn'"
+    assert "--recipe primitives_cpu" in hint
+    assert any("committed 'a unicorn'" in line for line in others)
+
+
 def test_a_poison_prompt_takes_nobody_with_it(
     ray_head: Head, tmp_path: Path, weights: Path
 ) -> None:

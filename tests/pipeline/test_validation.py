@@ -33,6 +33,15 @@ def test_long_lists_of_rejections_are_cut(tmp_path: Path) -> None:
     assert lines[-1] == "... and 10 more"
 
 
+def test_words_that_the_embedded_model_does_not_know(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", ["a ball", "a unicorn", ""])
+    lines = look(manifest).splitlines()
+    assert lines[0].endswith("2 assets to make, 1 row rejected")
+    assert lines[-1] == "1 prompt has words that say nothing to the embedded model: 'unicorn'"
+    weights = write_hollow_weights(tmp_path / "weights")
+    assert "unicorn" not in look(manifest, guidance=str(weights))
+
+
 def test_recipe_and_weights(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path / "m.parquet", ["a ball"])
     weights = write_hollow_weights(tmp_path / "weights")

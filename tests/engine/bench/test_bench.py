@@ -1,4 +1,5 @@
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,6 +137,22 @@ def test_without_triton_there_is_one_line(
     with pytest.raises(SystemExit, match="2"):
         program.main(["hash_encode", "--out", str(tmp_path)])
     assert "kernels need Triton: pip install 'dreambatch[kernels]'" in capsys.readouterr().err
+
+
+@on_cpu
+@pytest.mark.parametrize("name", ["field"])
+def test_an_op_of_references_alone_needs_no_triton_on_a_cpu(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(kernels, "has_triton", lambda: False)
+    # As where it is not installed, but for what has been imported before.
+    monkeypatch.setitem(sys.modules, "triton", None)
+    monkeypatch.delitem(sys.modules, ops.OPS[name], raising=False)
+    assert program.main([name, "--out", str(tmp_path)]) == 0
+    found = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+    assert {line["versions"]["triton"] for line in found} == {None}
+    assert {line["milliseconds"] for line in found} == {None}
+    assert "tiny sizes in references alone; these are no speeds" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ops.OPS)

@@ -1,5 +1,6 @@
 """What the tests of the studies share."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def studies(tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     bench = Bench(tiny_weights)
     honest = trials.optimise
 
-    def optimise(gang: Gang, requests: list[SceneRequest]) -> list:
+    def optimise(gang: Gang, requests: list[SceneRequest], stepped: Callable[[], None]) -> list:
         made = Made(
             iterations=gang.recipe.iterations,
             num_scenes=len(requests),
@@ -29,7 +30,7 @@ def studies(tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
             is_exact=kernels._IS_HELD_OFF.get(),
         )
         bench.gangs.append(made)
-        return honest(gang, requests)
+        return honest(gang, requests, stepped)
 
     def chamfers(outcome: Outcome, *_: object) -> list[float]:
         return [0.05] * len(outcome.scenes)

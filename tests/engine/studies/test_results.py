@@ -20,6 +20,7 @@ from engine.studies.results import Key, Part
 VARIATION = Variation(name="a try", recipe=replace(recipes.get("smoke"), iterations=50, views=3))
 KEY = Key(guidance_digest="g", judge="j2", split="test", prompts=5, seed=7)
 MANNER = Manner(slots=3, captured=True)
+TREE = {"commit": "c", "versions": {"torch": "2"}}
 CAR = Spec("car", ("red", "blue"))
 
 
@@ -65,7 +66,7 @@ def test_lines_are_found_by_all_that_they_were_made_by(tmp_path: Path) -> None:
     path = tmp_path / "new" / "results.jsonl"
     assert results.read(path) == []
     made = outcome(True, seconds=1.0, score=1.0, peak=None)
-    row = results.row_of(KEY.of(VARIATION), made, [0.1], [{}], "cpu", Manner())
+    row = results.row_of(KEY.of(VARIATION), made, [0.1], [{}], "cpu", Manner(), TREE)
     results.append(path, row)
     with path.open("a") as file:
         file.write('{"key": {"varia')
@@ -93,7 +94,9 @@ def test_parts_are_joined_scene_by_scene() -> None:
     ]
     far = [[0.1, math.inf], [0.2, 0.3, 0.4]]
     rows = [
-        results.row_of(key.of(VARIATION), one, some, [{"more": 1}] * len(some), "a GPU", MANNER)
+        results.row_of(
+            key.of(VARIATION), one, some, [{"more": 1}] * len(some), "a GPU", MANNER, TREE
+        )
         for key, one, some in zip(halves, made, far, strict=True)
     ]
     rows = json.loads(json.dumps(rows))
@@ -116,8 +119,27 @@ def test_parts_are_joined_scene_by_scene() -> None:
     row = json.loads(json.dumps(whole.as_row()))
     assert (row["evaluations"], row["chamfer"], row["device"]) == (150, 0.3, "a GPU")
     assert Manner(**row["manner"]) == MANNER
+    assert row["trees"] == [TREE]
     del rows[0]["manner"], rows[1]["manner"]
     old = results.collect(rows, halves[0], VARIATION)
     assert old is not None
     assert old.manner is None
     assert results.collect([], KEY, VARIATION) is None
+
+
+def test_parts_of_several_trees_name_them_all() -> None:
+    thirds = [replace(KEY, part=Part(number=k, count=3)) for k in (1, 2, 3)]
+    made = outcome(True, seconds=1.0, score=1.0, peak=None)
+    later = {**TREE, "commit": "later"}
+    rows = [
+        results.row_of(key.of(VARIATION), made, [0.1], [{}], "cpu", MANNER, tree)
+        for key, tree in zip(thirds, (TREE, later, TREE), strict=True)
+    ]
+    whole = results.collect(rows, thirds[0], VARIATION)
+    assert whole is not None
+    assert whole.trees == [TREE, later]
+    # A line of before trees were kept.
+    del rows[1]["tree"]
+    whole = results.collect(rows, thirds[0], VARIATION)
+    assert whole is not None
+    assert whole.as_row()["trees"] == [TREE]

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from engine import recipes
+from engine.evaluation import progress
 from engine.evaluation.lexicon import Lexicon
 from engine.evaluation.manner import Manner
 from engine.evaluation.variations import Variation
@@ -79,6 +80,32 @@ def test_parts_make_the_scenes_that_the_whole_makes(studies: Bench, tmp_path: Pa
     assert found[0].caption_score == pytest.approx(whole[0].caption_score, abs=1e-3)
     assert len(lines(tmp_path / "parts")) == 2
     assert " 2 |" in (tmp_path / "parts" / "table.md").read_text()
+
+
+def test_every_result_names_the_tree_that_made_it(
+    studies: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, tree in (("base", "one"), ("other", "two")):
+        monkeypatch.setattr(study, "commit", lambda tree=tree: tree)
+        study.run(asked(studies, tmp_path, OFFERED, "--only", name))
+    document = json.loads((tmp_path / "results.json").read_text())
+    trees = {row["name"]: row["trees"] for row in document["results"]}
+    assert {name: [tree["commit"] for tree in found] for name, found in trees.items()} == {
+        "base": ["one"],
+        "other": ["two"],
+    }
+    assert trees["base"][0]["versions"]["torch"] == torch.__version__
+
+
+def test_who_waits_is_told_how_far_a_gang_is(
+    studies: Bench,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    study.run(asked(studies, tmp_path, OFFERED[:1], "--slots", "1"))
+    assert capsys.readouterr().err.splitlines() == [f"base: step {k} of 4" for k in (1, 2, 3, 4)]
 
 
 def test_flags_say_how_gangs_are_run_where_that_is_not_what_is_varied(

@@ -70,6 +70,25 @@ def test_a_limit_is_said(job: Job) -> None:
     assert said.startswith("3 assets to make among the first 7 of the manifest (--limit)")
 
 
+def test_a_recipe_for_gpus_names_its_twin_where_there_is_none(tmp_path: Path) -> None:
+    recipes: list[object] = [None, "primitives_cpu", "smoke"]
+    manifest = write_manifest(tmp_path / "m.parquet", ["a", "b", "a unicorn"], recipe=recipes)
+    settings = RunSettings(
+        manifest=str(manifest), output=str(tmp_path / "out"), recipe="primitives"
+    )
+    job = prepare(settings, has_gpus=lambda: False)
+    foreign = "2 prompts have words that say nothing to the embedded model: 'b', 'unicorn'"
+    assert report.notes(job, has_gpus=True) == [foreign]
+    (first, hint) = report.notes(job, has_gpus=False)
+    assert first == foreign
+    assert "recipe primitives is meant for" in hint
+    assert "--recipe primitives_cpu" in hint
+
+
+def test_of_a_recipe_without_a_twin_nothing_is_noted(job: Job) -> None:
+    assert report.notes(job, has_gpus=False) == []
+
+
 def test_no_directory_is_named_that_is_not_there(job: Job) -> None:
     assert "assets " not in report.done(job, Totals(), {}, 1.0)
     assert "assets " in report.done(job, Totals(num_committed=1), {}, 1.0)
