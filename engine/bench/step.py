@@ -143,14 +143,14 @@ def _measured(
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     start = time.perf_counter()
-    gang = _filled(asked, fast, number, capture=bench.capture)
+    gang = asked.filled(fast, number, capture=bench.capture)
     for _ in range(bench.warm):
         gang.step()
     _progress(f"S={number}: compiled and warm", start)
     # Before others come: what is replayed allocates nothing any more.
     peak = None if rate is None else torch.cuda.max_memory_allocated()
     exact = asked.parts.exact().guidance(device)
-    others = [_filled(asked, guidance, number, capture=False) for guidance in (plain, exact)]
+    others = [asked.filled(guidance, number, capture=False) for guidance in (plain, exact)]
     errors = step_gate.hold(gang, *others)
     del exact, others
     _progress(f"S={number}: the gate holds", start)
@@ -222,13 +222,6 @@ def with_encoder(row: StepRow, asked: Subject, parts: dict[str, float], rate: fl
         vae_flops={"forward": forward, "gradient": gradient},
         vae_share=(forward + gradient) / (1e-3 * parts["vae"]) / rate,
     )
-
-
-def _filled(asked: Subject, guidance: Guidance, number: int, *, capture: bool) -> Gang:
-    gang = Gang(asked.recipe, guidance, num_slots=number, capture=capture)
-    for request in asked.requests[:number]:
-        gang.add(request)
-    return gang
 
 
 def _setting(bench: StepBench, asked: Subject, gang: Gang, device: torch.device) -> str:

@@ -2,7 +2,7 @@
 
 Late in a run every level of a hash grid is there and views are shaded. A model of random weights
 would tear a scene apart, so that its rate is next to nothing, and the scene stays the blob it
-begins as; the embedded model's scenes are optimised as ever.
+begins as, stirred a little; the embedded model's scenes are optimised as ever.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,10 @@ from torch import Tensor
 from engine.bench import shapes
 from engine.bench.shapes import Parts
 from engine.configs.fields import HashGridConfig
-from engine.gang import SceneRequest
+from engine.gang import Gang, SceneRequest
 from engine.guidance import files
 from engine.guidance.denoiser import load_unet
+from engine.guidance.guidance import Guidance
 from engine.guidance.prompts import texts_of
 from engine.guidance.texts import TextEncoder
 from engine.recipe import Recipe
@@ -34,6 +35,8 @@ RECIPES: dict[Model, str] = {
 }
 """Of each model, unless another is asked for."""
 
+_STIRRED = 0.02
+"""How far a still scene's parameters are off where they begin."""
 _ENDLESS = 10**7
 """Iterations: no scene is done while it is measured, or given up."""
 PROMPTS = ("a red car", "a blue lamp with purple stand", "a green chair", "a yellow duck")
@@ -49,6 +52,20 @@ class Subject:
     parts: Parts
     requests: list[SceneRequest]
     """As many as there are slots at most."""
+
+    @property
+    def is_still(self) -> bool:
+        """Whether scenes stay what they begin as."""
+        return self.model != "primitives"
+
+    def filled(self, guidance: Guidance, number: int, *, capture: bool) -> Gang:
+        """A gang of the first so many requests."""
+        gang = Gang(self.recipe, guidance, num_slots=number, capture=capture)
+        for request in self.requests[:number]:
+            gang.add(request)
+        if self.is_still:
+            stir(gang)
+        return gang
 
 
 def subject(
@@ -70,6 +87,19 @@ def subject(
             SceneRequest(key=str(k), prompt="", seed=k, text=text) for k, text in enumerate(texts)
         ],
     )
+
+
+def stir(gang: Gang) -> None:
+    """Moves every parameter by a draw from [-.02, .02].
+
+    A network that ends in zeros, as it begins, has no gradient before its last layer: a gate would
+    compare what rounding makes of nothing.
+    """
+    for name, t in gang.state().items():
+        if name.startswith("parameter "):
+            generator = torch.Generator(t.device).manual_seed(0)
+            noise = torch.rand(t.shape, generator=generator, device=t.device)
+            t.add_(_STIRRED * (2.0 * noise - 1.0))
 
 
 def late(recipe: Recipe, views: int | None, *, is_still: bool) -> Recipe:

@@ -16,6 +16,7 @@ from engine.bench.gate import GateError
 from engine.bench.rows import StepRow
 from engine.bench.shapes import Parts
 from engine.bench.subjects import Subject, late
+from engine.configs.fields import HashGridConfig
 from engine.gang import Gang
 from engine.recipes import get
 from tests.engine.fakes import DiscGuidance
@@ -136,6 +137,22 @@ def test_a_recipe_late_in_its_run_is_whole() -> None:
     assert r.field.start_level == 0  # pyright: ignore[reportAttributeAccessIssue]
     moving = late(get("primitives"), None, is_still=False)
     assert (moving.views, moving.optimiser) == (4, get("primitives").optimiser)
+
+
+def test_gradients_reach_every_part_of_a_still_scene_s_network() -> None:
+    field = HashGridConfig(num_levels=2, log2_size=6, base_resolution=2, finest_resolution=4)
+    r = late(replace(recipe(), field=field), 1, is_still=True)
+    parts = Parts(unet=None, scheduler=DDPMScheduler())
+    found = {}
+    for model in ("if", "primitives"):
+        asked = Subject(model=model, recipe=r, parts=parts, requests=[request("a"), request("b")])
+        gang = asked.filled(DiscGuidance(), 2, capture=False)
+        begun = gang.state()["parameter w1"].abs().amax()
+        found[model] = (float(begun), step_gate.stepped(gang)["tables"].abs().amax())
+    assert found["primitives"] == (0.0, 0.0)
+    begun, slope = found["if"]
+    assert 0.01 < begun < 0.02
+    assert slope > 1e-6
 
 
 def row(**changes: Any) -> StepRow:
