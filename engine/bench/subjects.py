@@ -92,8 +92,9 @@ def subject(
 def stir(gang: Gang) -> None:
     """Moves every parameter by a draw from [-.02, .02].
 
-    A network that ends in zeros, as it begins, has no gradient before its last layer: a gate would
-    compare what rounding makes of nothing.
+    A network that ends in zeros, as it begins, has no gradient before its last layer, and a grey
+    scene before a grey backdrop is a picture of rounding alone, which an image encoder of random
+    weights makes much of: a gate would compare what comes of nothing.
     """
     for name, t in gang.state().items():
         if name.startswith("parameter "):
