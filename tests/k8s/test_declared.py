@@ -173,6 +173,10 @@ def test_the_cost_adds_up() -> None:
     useful, wasted, together = seconds
     assert together == pytest.approx(useful + wasted)
     assert wasted == pytest.approx(useful * 0.0114 / (1 - 0.0114), abs=0.0005)
+    measured = (REPOSITORY / "engine/bench/results/assets.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in measured]
+    newest = [row for row in rows if row["slots"] == 32 and row["devices"] == 1][-1]
+    assert useful == pytest.approx(newest["asset_seconds"], abs=0.0005)
 
 
 def _digits(hours: float) -> int:
