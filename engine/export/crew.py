@@ -8,7 +8,9 @@ it makes depends on its scene alone, whoever works beside it.
 MOST = 6
 """More would stand in line for Python's lock, and each takes some of the device's memory."""
 _CORES_EACH = 2
-"""An export keeps hardly more than one busy: the other half of them are the gang's."""
+"""The other half of them are the gang's. An export computes on hardly more than one. While it is
+unwrapped (a second of 50,000 faces) up to two more are busy with waiting: xatlas starts a thread
+for each further core, of which one works, and others give their cores to whoever wants them."""
 
 
 def size(num_cores: int, *, is_gpu: bool) -> int:

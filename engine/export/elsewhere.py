@@ -17,7 +17,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,10 +30,12 @@ _ROOT = Path(__file__).parents[2]
 
 
 class MeshProcess:
-    """One other process; started by the first call, and again by the next one if it has died."""
+    """One other process; started by the first call, and again by the next one if it has died.
+
+    One thread calls at a time (see `MeshCrew`).
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
     def call(self, name: str, arrays: Sequence[np.ndarray], **settings: float) -> mesh_tools.Arrays:
@@ -42,29 +43,27 @@ class MeshProcess:
 
         Raises RuntimeError with the error's words where it fails, or the process dies under it.
         """
-        with self._lock:
-            process = self._process or self._start()
-            assert process.stdin is not None
-            assert process.stdout is not None
-            try:
-                _write(process.stdin, {"call": name, "settings": settings}, arrays)
-                header, found = _read(process.stdout)
-            except (OSError, EOFError):
-                code = self._end(kill=True)
-                raise RuntimeError(f"{name}: the mesh process ended with code {code}") from None
-            except BaseException:
-                # Half a call was told, or half an answer read: the next would get the rest.
-                self._end(kill=True)
-                raise
+        process = self._process or self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            _write(process.stdin, {"call": name, "settings": settings}, arrays)
+            header, found = _read(process.stdout)
+        except (OSError, EOFError):
+            code = self._end(kill=True)
+            raise RuntimeError(f"{name}: the mesh process ended with code {code}") from None
+        except BaseException:
+            # Half a call was told, or half an answer read: the next would get the rest.
+            self._end(kill=True)
+            raise
         if "error" in header:
             raise RuntimeError(f"{name}: {header['error']}")
         return found
 
     def close(self) -> None:
         """Ends the process, if there is one."""
-        with self._lock:
-            if self._process is not None:
-                self._end(kill=False)
+        if self._process is not None:
+            self._end(kill=False)
 
     def _start(self) -> "subprocess.Popen[bytes]":
         path = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
@@ -90,8 +89,8 @@ class MeshProcess:
         return process.returncode
 
 
-class MeshProcesses:
-    """As many as there are calls at the same time."""
+class MeshCrew:
+    """As many processes as there are calls at the same time."""
 
     def __init__(self) -> None:
         self._idle: deque[MeshProcess] = deque()
@@ -105,7 +104,7 @@ class MeshProcesses:
             self._idle.append(process)
 
     def close(self) -> None:
-        """Ends those that have no work."""
+        """Ends those that have no work; a busy one ends with its input, at this process's end."""
         while self._idle:
             self._idle.pop().close()
 
@@ -163,6 +162,6 @@ def _array(stream: IO[bytes], kind: str, shape: list[int]) -> np.ndarray:
     return array
 
 
-MESH_PROCESSES = MeshProcesses()
-atexit.register(MESH_PROCESSES.close)
-call = MESH_PROCESSES.call
+MESH_CREW = MeshCrew()
+atexit.register(MESH_CREW.close)
+call = MESH_CREW.call

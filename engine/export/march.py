@@ -23,8 +23,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from engine.cameras import Cameras, rays, z_scale
+from engine.export import pieces
 from engine.export.occupancy import Occupancy
-from engine.export.pieces import at_once
 from engine.export.segments import Picks, Segments
 from engine.export.subject import Subject, albedo_at, density_at
 from engine.export.surface import Surface
@@ -71,7 +71,7 @@ def render(
     origins, directions = origins.reshape(-1, 3), directions.reshape(-1, 3)
     near, far = occupancy.span(origins, directions)
     pixels = torch.zeros(len(origins), 8, device=scene.device)
-    num_rays = max(1, at_once(_SAMPLES_AT_ONCE, scene.device) // num_samples)
+    num_rays = max(1, pieces.size(_SAMPLES_AT_ONCE, scene.device) // num_samples)
     for chunk in (far > near).nonzero()[:, 0].split(num_rays):
         segments = Segments(
             origins=origins[chunk],

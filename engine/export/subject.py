@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engine.export.pieces import at_once
+from engine.export import pieces
 
 POINTS_AT_ONCE = 2**18
 
@@ -55,8 +55,8 @@ def density_at(scene: Subject, x: Float[Tensor, "*p 3"]) -> Float[Tensor, "*p"]:
         return x.new_zeros(x.shape[:-1])
     flat = x.reshape(-1, 3)
     inside_cube = flat.clamp(-scene.bound, scene.bound)
-    pieces = inside_cube.split(at_once(POINTS_AT_ONCE, x.device))
-    sigma = torch.cat([scene.density(some).float() for some in pieces])
+    parts = inside_cube.split(pieces.size(POINTS_AT_ONCE, x.device))
+    sigma = torch.cat([scene.density(some).float() for some in parts])
     in_cube = flat.abs().amax(dim=-1) <= scene.bound
     is_inside = in_cube & (flat.square().sum(dim=-1) <= scene.radius**2)
     return torch.where(is_inside, sigma, 0.0).reshape(x.shape[:-1])
@@ -67,6 +67,6 @@ def albedo_at(scene: Subject, x: Float[Tensor, "*p 3"]) -> Float[Tensor, "*p 3"]
     if x.numel() == 0:
         return x.new_zeros(x.shape)
     flat = x.reshape(-1, 3).clamp(-scene.bound, scene.bound)
-    pieces = flat.split(at_once(POINTS_AT_ONCE, x.device))
-    albedo = torch.cat([scene.albedo(some).float() for some in pieces])
+    parts = flat.split(pieces.size(POINTS_AT_ONCE, x.device))
+    albedo = torch.cat([scene.albedo(some).float() for some in parts])
     return albedo.reshape(x.shape)

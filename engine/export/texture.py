@@ -15,9 +15,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from engine.export import elsewhere, skin
+from engine.export import elsewhere, pieces, skin
 from engine.export.mesh import Mesh, vertex_normals
-from engine.export.pieces import at_once
 from engine.export.raster import Coverage, coverage
 from engine.export.subject import Subject, albedo_at
 
@@ -65,7 +64,7 @@ def _colours(
 ) -> Float[Tensor, "T 3"]:
     """Mean albedo at each texel's places on the shells."""
     parts: list[Tensor] = [torch.zeros(0, 3, device=scene.device)]
-    number = at_once(_TEXELS_AT_ONCE, scene.device)
+    number = pieces.size(_TEXELS_AT_ONCE, scene.device)
     for some in torch.arange(len(found.face), device=scene.device).split(number):
         x = torch.einsum("tc,tckx->tkx", found.share[some], places[found.face[some]])
         parts.append(albedo_at(scene, x).mean(dim=1))

@@ -6,15 +6,15 @@
     full   so many writes of actors to the local disk find it full, or of the driver too; and all,
            while there is a note `full`
     exports  each export stops before it begins, and goes on likewise; it is noted that it has come
-           so far
+           so far, and which scenes were done before
     refused  so many reads and writes of embedded texts are refused
 
 With `has_texts` there is an encode stage: a fake text encoder, whose process can be killed.
 
 What happens is noted in files of a directory, so that it happens once however many processes there
 are, and a test can wait for it: `held`, `full-<k>`, `refused-<k>`; likewise who there was,
-`actors/<pid>`, `encoders/<pid>` and `drivers/<pid>`, by whom an asset was exported,
-`exports/<key>-<pid>`, and at which step a scene went on from its
+`actors/<pid>`, `encoders/<pid>` and `drivers/<pid>`, by whom a scene was done and an asset
+exported, `done/<key>-<pid>` and `exports/<key>-<pid>`, and at which step a scene went on from its
 checkpoint, `resumed/<key>-<step>`. The environment variable `ACCIDENTS` tells the driver, and the
 factories carry it to the actors; nothing of it is known to the product.
 
@@ -36,7 +36,7 @@ from engine.export.asset import Asset
 from pipeline.actors.engine_port import EngineSpec
 from pipeline.cli import main
 from pipeline.storage.objects import Objects
-from tests.pipeline.fake_engine import FakeEngine, Request
+from tests.pipeline.fake_engine import FakeEngine, FakeGang, Request
 from tests.pipeline.fake_engine import Scene as FakeScene
 
 VARIABLE = "ACCIDENTS"
@@ -81,12 +81,26 @@ class Accidents:
 
 
 class NotingEngine(FakeEngine):
-    """Notes which scenes go on from a checkpoint and which are exported; takes nobody's texts but a
-    scene's own."""
+    """Notes which scenes go on from a checkpoint, are done and are exported; takes nobody's texts
+    but a scene's own."""
 
     def __init__(self, spec: EngineSpec, accidents: Accidents) -> None:
         super().__init__(spec)
         self._accidents = accidents
+
+    def new_gang(self, *, num_slots: int, is_frugal: bool = False) -> FakeGang:
+        gang = super().new_gang(num_slots=num_slots, is_frugal=is_frugal)
+        take_finished = gang.take_finished
+
+        def noted() -> list[FakeScene]:
+            finished = take_finished()
+            if self._accidents.holds_exports:
+                for scene in finished:
+                    self._accidents.touch(f"done/{scene.key}-{os.getpid()}")
+            return finished
+
+        gang.take_finished = noted
+        return gang
 
     def request(self, *, key: str, checkpoint: bytes | None = None, **rest: Any) -> Request:
         if self._accidents.has_texts:

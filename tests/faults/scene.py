@@ -140,9 +140,16 @@ class Scene:
         found = [json.loads(self.place.read(name)) for name in names]
         return [failure for failure in found if failure["prompt"] == prompt]
 
+    def done(self) -> list[str]:
+        """The scenes that were done while exports were held, once a process."""
+        return self._keys("done")
+
     def exports(self) -> list[str]:
         """The assets of which an export was begun while exports were held, once a process."""
-        notes = self.accidents.note("exports").glob("*")
+        return self._keys("exports")
+
+    def _keys(self, folder: str) -> list[str]:
+        notes = self.accidents.note(folder).glob("*")
         return sorted(note.name.partition("-")[0] for note in notes)
 
     def resumed_steps(self) -> list[int]:

@@ -41,7 +41,7 @@ def bumpy(size: int = 96) -> Scene:
 def cpu_seconds(scene: Scene, config: ExportConfig) -> dict[str, float]:
     """CPU seconds of each stage, the mesh process's where it is busy included in `elsewhere`."""
     torch.set_num_threads(1)
-    elsewhere.MESH_PROCESSES.close()
+    elsewhere.MESH_CREW.close()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     found: dict[str, float] = {}
 
@@ -58,7 +58,7 @@ def cpu_seconds(scene: Scene, config: ExportConfig) -> dict[str, float]:
         "texture", lambda: texture.bake(scene, surface, samples.spacing, config.texture_size)
     )
     data = timed("glb", lambda: glb.encode(surface, {}, paint))
-    elsewhere.MESH_PROCESSES.close()
+    elsewhere.MESH_CREW.close()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     found["elsewhere"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     found["faces"] = len(surface.faces)

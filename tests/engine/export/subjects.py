@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from engine.export import pieces
 from engine.export.asset import View
-from engine.export.pieces import at_once
 from engine.export.subject import POINTS_AT_ONCE
 from engine.export.surface import Surface
 
@@ -65,13 +65,13 @@ class Solids:
         return torch.stack([part.depth(x) for part in self.parts]).amax(dim=0)
 
     def density(self, x: Tensor) -> Tensor:
-        assert 0 < len(x) <= at_once(POINTS_AT_ONCE, x.device)
+        assert 0 < len(x) <= pieces.size(POINTS_AT_ONCE, x.device)
         assert float(x.abs().max()) <= self.bound
         self.num_densities += len(x)
         return self.peak * (self.depth(x) / RAMP).clamp(0.0, 1.0)
 
     def albedo(self, x: Tensor) -> Tensor:
-        assert 0 < len(x) <= at_once(POINTS_AT_ONCE, x.device)
+        assert 0 < len(x) <= pieces.size(POINTS_AT_ONCE, x.device)
         nearest = torch.stack([part.depth(x) for part in self.parts]).argmax(dim=0)
         return torch.tensor([part.colour for part in self.parts]).to(x)[nearest]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.export import mesh_tools
-from engine.export.elsewhere import MeshProcess, MeshProcesses
+from engine.export.elsewhere import MeshCrew, MeshProcess
 
 
 @pytest.fixture
@@ -74,29 +74,14 @@ def test_a_process_that_was_killed_is_an_error_once(process: MeshProcess):
     assert _pid(process) != before
 
 
-def test_threads_take_turns(process: MeshProcess):
-    found: list[int] = []
-
-    def work(side: int) -> None:
-        found.append(len(process.call("marching_cubes", [_cubes(side)], level=0.5)[1]))
-
-    threads = [threading.Thread(target=work, args=(side,)) for side in (8, 10, 12, 14)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    expected = [len(mesh_tools.marching_cubes(_cubes(s), level=0.5)[1]) for s in (8, 10, 12, 14)]
-    assert sorted(found) == sorted(expected)
-
-
 @pytest.fixture
-def processes():
-    found = MeshProcesses()
+def crew():
+    found = MeshCrew()
     yield found
     found.close()
 
 
-def _at_once(processes: MeshProcesses, sides: tuple[int, ...]) -> list[object]:
+def _at_once(crew: MeshCrew, sides: tuple[int, ...]) -> list[object]:
     """What calls at the same time return, or say where they raise; one of side 0 does."""
     found: list[object] = [None] * len(sides)
     start = threading.Barrier(len(sides))
@@ -105,7 +90,7 @@ def _at_once(processes: MeshProcesses, sides: tuple[int, ...]) -> list[object]:
         start.wait()
         level = 0.5 if side else 9.0
         try:
-            found[place] = processes.call("marching_cubes", [_cubes(side or 8)], level=level)
+            found[place] = crew.call("marching_cubes", [_cubes(side or 8)], level=level)
         except RuntimeError as error:
             found[place] = str(error)
 
@@ -117,43 +102,43 @@ def _at_once(processes: MeshProcesses, sides: tuple[int, ...]) -> list[object]:
     return found
 
 
-def test_calls_at_the_same_time_have_a_process_each(processes: MeshProcesses):
+def test_calls_at_the_same_time_have_a_process_each(crew: MeshCrew):
     sides = (80, 90, 100)
     for _ in range(2):
-        for side, found in zip(sides, _at_once(processes, sides), strict=True):
+        for side, found in zip(sides, _at_once(crew, sides), strict=True):
             expected = mesh_tools.marching_cubes(_cubes(side), level=0.5)
             assert isinstance(found, tuple)
             for here, there in zip(expected, found, strict=True):
                 np.testing.assert_array_equal(here, there)
-    assert 2 <= len(processes._idle) <= 3
-    assert len({_pid(process) for process in processes._idle}) == len(processes._idle)
+    assert 2 <= len(crew._idle) <= 3
+    assert len({_pid(process) for process in crew._idle}) == len(crew._idle)
 
 
-def test_calls_one_after_the_other_have_the_same_process(processes: MeshProcesses):
+def test_calls_one_after_the_other_have_the_same_process(crew: MeshCrew):
     for _ in range(3):
-        processes.call("marching_cubes", [_cubes()], level=0.5)
-    assert len(processes._idle) == 1
+        crew.call("marching_cubes", [_cubes()], level=0.5)
+    assert len(crew._idle) == 1
 
 
-def test_a_call_that_fails_takes_no_others_along(processes: MeshProcesses):
-    first, failed, last = _at_once(processes, (80, 0, 90))
+def test_a_call_that_fails_takes_no_others_along(crew: MeshCrew):
+    first, failed, last = _at_once(crew, (80, 0, 90))
     assert isinstance(first, tuple)
     assert isinstance(last, tuple)
     assert str(failed).startswith("marching_cubes: ValueError: Surface level must be")
 
 
-def test_closing_ends_all_of_them(processes: MeshProcesses):
-    _at_once(processes, (80, 90))
-    pids = [_pid(process) for process in processes._idle]
+def test_closing_ends_all_of_them(crew: MeshCrew):
+    _at_once(crew, (80, 90))
+    pids = [_pid(process) for process in crew._idle]
     assert all(map(_lives, pids))
-    processes.close()
+    crew.close()
     assert not any(map(_lives, pids))
 
 
 def test_they_end_with_a_process_that_is_killed():
     """By the end of their input, because nobody is left to tell them; none holds another's open."""
     program = (
-        "import numpy, sys; from engine.export.elsewhere import MESH_PROCESSES as p\n"
+        "import numpy, sys; from engine.export.elsewhere import MESH_CREW as p\n"
         "for each in (p._take(), p._take()):\n"
         "    cubes = numpy.eye(4)[:, :, None] * numpy.ones(4)\n"
         "    each.call('marching_cubes', [cubes], level=.5)\n"

@@ -7,8 +7,8 @@ from tests.engine.export.subjects import Solids, ball
 
 
 def test_a_gpu_has_larger_ones() -> None:
-    assert pieces.at_once(10, torch.device("cpu")) == 10
-    assert pieces.at_once(10, torch.device("cuda")) == 40
+    assert pieces.size(10, torch.device("cpu")) == 10
+    assert pieces.size(10, torch.device("cuda")) == 40
 
 
 def test_an_asset_s_bytes_do_not_depend_on_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import copy
 import subprocess
 import sys
+from inspect import unwrap
 from typing import Any
 
 import pytest
@@ -79,9 +80,25 @@ def test_the_network_keeps_its_parameters_and_once_more_changes_nothing() -> Non
     assert all(after[name] is p for name, p in before.items())
 
 
-def test_weights_that_want_a_gradient_are_no_business_of_it() -> None:
+@pytest.mark.parametrize("name", ["weight", "bias"])
+def test_parameters_that_want_a_gradient_are_no_business_of_it(name: str) -> None:
+    conv = nn.Conv2d(1, 1, 1).requires_grad_(False)
+    FrozenConv(conv)(torch.randn(1, 1, 2, 2))
+    conv.get_parameter(name).requires_grad_()
     with pytest.raises(AssertionError):
-        FrozenConv(nn.Conv2d(1, 1, 1))(torch.randn(1, 1, 2, 2))
+        FrozenConv(conv)(torch.randn(1, 1, 2, 2))
+
+
+def test_a_picture_without_others_is_no_business_of_it() -> None:
+    """Not where no types are checked, either."""
+    conv = FrozenConv(nn.Conv2d(1, 1, 1).requires_grad_(False))
+    with pytest.raises(AssertionError):
+        unwrap(FrozenConv.forward)(conv, torch.randn(1, 2, 2))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_it_is_trained_or_not_as_the_old_one(training: bool) -> None:
+    assert FrozenConv(nn.Conv2d(1, 1, 1).train(training)).training == training
 
 
 def test_a_compiler_sees_one_graph() -> None:
@@ -104,3 +121,47 @@ print(all(torch.equal(*pair) for pair in zip(*found)))
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["True"]
+
+
+def test_nor_does_a_compiler_keep_an_input() -> None:
+    """One that cuts the graph in two, in a process of its own as above."""
+    source = """
+import copy
+import torch
+from torch import nn
+from engine.guidance.frozen import freeze_convolutions
+plain = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.Conv2d(8, 6, 3, stride=2, groups=2))
+plain.requires_grad_(False).to(memory_format=torch.channels_last)
+frozen = copy.deepcopy(plain)
+freeze_convolutions(frozen)
+x = torch.randn(2, 4, 10, 10).to(memory_format=torch.channels_last).requires_grad_()
+found = []
+for network in (plain, frozen):
+    torch.compiler.reset()
+    network = torch.compile(
+        network, backend="aot_eager_decomp_partition", fullgraph=True, dynamic=False
+    )
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: kept.append(tuple(t.shape)) or t, lambda t: t
+    ):
+        y = network(x)
+    found.append(torch.autograd.grad(y.square().sum(), x)[0])
+    print(sorted(kept), found[-1].is_contiguous(memory_format=torch.channels_last))
+torch.testing.assert_close(*found)
+"""
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    plain, frozen = done.stdout.splitlines()
+    assert "(2, 4, 10, 10)" in plain or "(2, 8, 10, 10)" in plain
+    assert frozen == "[(6, 4, 3, 3), (8, 4, 3, 3)] True"
+
+
+def test_a_gradient_lies_as_the_input() -> None:
+    """Channels last, where the next one would have to turn it otherwise."""
+    conv: Any = nn.Conv2d(4, 6, 3, stride=2, groups=2).requires_grad_(False)
+    frozen = FrozenConv(conv.to(memory_format=torch.channels_last))
+    x = torch.randn(2, 4, 10, 10).to(memory_format=torch.channels_last).requires_grad_()
+    (slope,) = torch.autograd.grad(frozen(x).square().sum(), x)
+    assert slope.is_contiguous(memory_format=torch.channels_last)
+    assert not slope.is_contiguous()

@@ -8,10 +8,12 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
+from torch import nn
 
 from engine import sds, viewpoints
 from engine.configs.losses import LossConfig
 from engine.gang import Gang, SceneRequest
+from engine.guidance.frozen import FrozenConv
 from engine.guidance.latent import LatentGuidance
 from engine.guidance.prompts import texts_of
 from engine.philox import Purpose, normal
@@ -65,6 +67,29 @@ def test_pictures_receive_the_gradient_of_their_latents(guidance: LatentGuidance
     ]
     slope = (ends[1] - ends[0]) / 0.6
     np.testing.assert_allclose(slope, float((gradient * direction).sum()), rtol=0.03)
+
+
+def test_no_convolution_s_input_is_kept(weights: Path) -> None:
+    """Only what a norm is given as well, which keeps its own, as shortcuts are."""
+    guidance = LatentGuidance.load(weights, device="cpu", dtype=torch.float32, with_texts=False)
+    given: dict[type, list[torch.Tensor]] = {FrozenConv: [], nn.GroupNorm: []}
+    for module in guidance._vae.modules():
+        assert not isinstance(module, nn.Conv2d) or type(module) is FrozenConv
+        if type(module) in given:
+            module.register_forward_pre_hook(
+                lambda it, inputs: given[type(it)].append(inputs[0].detach())
+            )
+    kept: list[torch.Tensor] = []
+    x = (torch.rand(1, 3, 64, 64) * 2 - 1).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: kept.append(t.detach()) or t, lambda t: t
+    ):
+        guidance.represent(x)
+    of_convolutions, of_norms = ({t.data_ptr() for t in some} for some in given.values())
+    of_all = {t.data_ptr() for t in kept}
+    assert len(of_norms & of_all) > 5
+    assert len(of_convolutions - of_norms) > 10
+    assert not (of_convolutions - of_norms) & of_all
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
