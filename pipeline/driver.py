@@ -22,7 +22,7 @@ from pipeline.run.interruption import Interruption
 from pipeline.run.job import Job, prepare
 from pipeline.run.ledger import Ledger
 from pipeline.run.progress import Display, open_display
-from pipeline.run.recipe_run import Factories, make_recipe
+from pipeline.run.recipe_run import Factories, make_recipe, uses_gpus
 from pipeline.settings import RunSettings
 from pipeline.storage import places
 
@@ -154,7 +154,7 @@ def _make(
     job.store.start_run(report.start(job, run_id, num_actors=num_actors))
     display = open_display(stream)
     display.say(report.announcement(job, num_actors))
-    for note in report.notes(job, has_gpus=_has_gpus(job, cluster)):
+    for note in report.notes(job, has_gpus=uses_gpus(job, cluster)):
         display.say(note)
     _expose(metrics, job, run_id, display)
     log, num_tasks = FailureLog(job.store.write_failure), len(job.plan.tasks)
@@ -199,11 +199,6 @@ def _num_actors(job: Job, cluster: Cluster) -> int:
     if not job.plan.tasks:
         return 0
     return job.settings.gpus or cluster.num_gpus or 1
-
-
-def _has_gpus(job: Job, cluster: Cluster) -> bool:
-    """Whether what is to be made is made on GPUs, which may still have to come."""
-    return job.settings.gpus is not None or (bool(job.plan.tasks) and cluster.num_gpus > 0)
 
 
 def _expose(metrics: JobMetrics, job: Job, run_id: str, display: Display) -> None:

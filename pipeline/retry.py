@@ -55,7 +55,8 @@ TABLE: dict[str, Policy] = {
         retries=None,
         change="same",
         charged=False,
-        meaning="the device's memory was exhausted by a gang, which was made smaller",
+        meaning="the device's memory was exhausted by a gang, which was made smaller, or by it and "
+        "exports beside it, which were made fewer",
     ),
     "export": Policy(
         retries=1, change="new_seed", elsewhere=True, meaning="views or mesh could not be made"

@@ -24,12 +24,14 @@ class _Exported:
     mesh_status: str
     mesh_faces: int
     opacity: float
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """An asset that lies in the store. `num_bytes` is 0 if somebody else had put it there. The rest
-    is as in `Outcome`, of what this attempt made."""
+    """An asset that lies in the store. `num_bytes` is 0 if somebody else had put it there.
+    `export_seconds` are of the try that made it, without waiting for a berth. The rest is as in
+    `Outcome`, of what this attempt made."""
 
     result: CommitResult
     num_bytes: int
@@ -69,7 +71,6 @@ class Publisher:
 
     def publish(self, attempt: Attempt, finished: Finished) -> Published:
         """Makes the asset and commits it. Raises StageError."""
-        start = time.monotonic()
         try:
             made = self._exported(attempt, finished)
         except Exception as error:
@@ -82,24 +83,33 @@ class Publisher:
             mesh_status=made.mesh_status,
             mesh_faces=made.mesh_faces,
             opacity=made.opacity,
-            export_seconds=exported - start,
+            export_seconds=made.seconds,
             commit_seconds=time.monotonic() - exported,
         )
 
+    def leave_room(self) -> bool:
+        """Whether fewer exports go on at a time from now on, as the gang has no memory beside them;
+        returns when so many are done."""
+        is_less = self._berths.leave_room()
+        if is_less:
+            _LOG.warning("for want of memory in the gang fewer exports are made at a time")
+        return is_less
+
     def _exported(self, attempt: Attempt, finished: Finished) -> _Exported:
-        """As `_export`; want of memory is an error only where no other export takes any."""
+        """As `_export`; want of memory is an error only where no other export took any."""
         while True:
-            with self._berths.one() as number:
+            with self._berths.one() as berth:
                 try:
                     return self._export(attempt, finished)
                 except Exception as error:
                     kind = retry.classify(error, stage="export")
-                    if kind != "out_of_memory" or number == 1:
+                    if kind != "out_of_memory" or not berth.is_shared:
                         raise
-            self._berths.halve(number)
-            _LOG.warning("for want of memory %d exports at a time are too many", number)
+            self._berths.halve(berth.number)
+            _LOG.warning("for want of memory %d exports at a time are too many", berth.number)
 
     def _export(self, attempt: Attempt, finished: Finished) -> _Exported:
+        start = time.monotonic()
         asset = self._engine.export(finished, _metadata(attempt))
         provenance = Provenance(
             attempt_id=attempt.attempt_id,
@@ -117,6 +127,7 @@ class Publisher:
             mesh_status=asset.mesh_status,
             mesh_faces=int(asset.mesh["mesh_faces"]),
             opacity=mean_opacity(asset.views),
+            seconds=time.monotonic() - start,
         )
 
     def _commit(self, asset_id: str, table_bytes: bytes) -> CommitResult:

@@ -9,8 +9,9 @@ empty slots, and not with a heap of finished scenes.
 An exception of one scene fails that scene. An exception of the gang fails all that are in it, as
 suspects if there are several, and the gang is built anew; if even that fails the process ends, and
 Ray starts another. A gang that runs out of memory, or cannot be built for want of it, is rebuilt
-with half its slots, for good: a gang computes all its slots, busy or not. An attempt that is to run
-alone, or frugally, gets a gang of one slot meanwhile. This file knows no ray.
+with half its slots, for good: a gang computes all its slots, busy or not. Beside exports, these are
+made fewer first. An attempt that is to run alone, or frugally, gets a gang of one slot meanwhile.
+This file knows no ray.
 """
 
 import gc
@@ -334,7 +335,9 @@ class Worker:
         _LOG.exception("the gang failed with %d scenes in it", len(self._residents))
         assignments, self._residents, self._fractions = list(self._residents.values()), {}, {}
         kind = retry.classify(error)
-        if kind == "out_of_memory" and self._shape.num_slots > 1:
+        if kind == "out_of_memory" and self._publisher.leave_room():
+            kind = "gang_out_of_memory"
+        elif kind == "out_of_memory" and self._shape.num_slots > 1:
             kind = "gang_out_of_memory"
             self._shrink()
         elif len(assignments) > 1:

@@ -15,7 +15,8 @@ _MOST_KEPT = 10_000
 
 
 class ForeignWords:
-    """Counts, of rows that pass by, those whose prompt has each foreign word."""
+    """Counts, of rows that pass by, those whose prompt has each foreign word, or whose negative
+    prompt has."""
 
     def __init__(self, vocabulary: Collection[str]) -> None:
         self._known = frozenset(vocabulary)
@@ -29,7 +30,7 @@ class ForeignWords:
             # A row of several seeds comes as often, one right after the other.
             if isinstance(row, Prompt) and row.row != self._last_row:
                 self._last_row = row.row
-                self._look(row.prompt)
+                self._look(f"{row.prompt} {row.negative_prompt}")
             yield row
 
     def told(self) -> str:
@@ -45,9 +46,9 @@ class ForeignWords:
         )
         return f"{prompts} words that say nothing to the embedded model: {shown}{more}"
 
-    def _look(self, prompt: str) -> None:
+    def _look(self, words: str) -> None:
         # Most are known as they stand between spaces.
-        others = set(prompt.lower().split()) - self._known
+        others = set(words.lower().split()) - self._known
         foreign = {word for other in others for word in _WORDS.findall(other)} - self._known
         if len(self._counts) >= _MOST_KEPT:
             self._counts.update(foreign & self._counts.keys())

@@ -50,7 +50,7 @@ def make_recipe(
     from pipeline.run.dispatch import Dispatcher
 
     tasks = job.plan.tasks.of(recipe)
-    use_gpu = job.settings.gpus is not None or cluster.num_gpus > 0
+    use_gpu = uses_gpus(job, cluster)
     num_actors = max(1, min(num_actors, len(tasks)))
     spec = _spec(job, cluster, factories, recipe, -(-len(tasks) // num_actors), use_gpu=use_gpu)
     stage = None
@@ -83,6 +83,12 @@ def make_recipe(
         fleet.close()
         if stage is not None:
             stage.close()
+
+
+def uses_gpus(job: Job, cluster: Cluster) -> bool:
+    """Whether what is to be made is made on GPUs, which may still have to come."""
+    # Who has nothing to make has joined no cluster that could be asked.
+    return job.settings.gpus is not None or (bool(job.plan.tasks) and cluster.num_gpus > 0)
 
 
 def _spec(

@@ -126,9 +126,12 @@ def notes(job: Job, *, has_gpus: bool) -> list[str]:
     for recipe in () if has_gpus else job.plan.tasks.recipes:
         twin = f"{recipe}_cpu"
         if twin in job.choice.recipes:
+            # What the rows name, --recipe does not change.
+            is_default = recipe == job.choice.default
+            cure = f"--recipe {twin}" if is_default else f"{twin} in the column `recipe`"
             found.append(
-                f"no GPU is here, which recipe {recipe} is meant for: on a CPU, --recipe {twin} "
-                "takes less time"
+                f"no GPU is here, which recipe {recipe} is meant for: on a CPU, {cure} takes less "
+                "time"
             )
     return found
 

@@ -1,6 +1,9 @@
 """From a finished scene to the store, with the store's bad days."""
 
+import threading
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -93,6 +96,34 @@ def test_a_failing_export_is_an_error_of_the_export(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="not closed") as caught:
         Publisher(Unclosed(), open_store(str(tmp_path))).publish(ATTEMPT, finished())
     assert caught.value.kind == "export"
+
+
+def test_an_export_takes_as_long_as_the_try_that_made_it(tmp_path: Path) -> None:
+    """Neither the wait for a berth counts nor a try that was refused."""
+
+    class Busy(FakeEngine):
+        num_tries = 0
+        are_two = threading.Barrier(2)
+
+        def export(self, finished: Scene, metadata: Mapping[str, str]) -> Asset:
+            self.num_tries += 1
+            number = self.num_tries
+            if number <= 2:
+                self.are_two.wait(20)
+            time.sleep(0.3)
+            if number == 2:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 1 GiB")
+            return super().export(finished, metadata)
+
+    engine = Busy()
+    publisher = Publisher(engine, open_store(str(tmp_path)), num_exports=2)
+    with ThreadPoolExecutor(2) as pool:
+        start = time.monotonic()
+        both = list(pool.map(lambda _: publisher.publish(ATTEMPT, finished()), range(2)))
+        seconds = time.monotonic() - start
+    assert engine.num_tries == 3
+    # With one berth left, the try that counts begins when the other's is over.
+    assert 0.6 <= sum(published.export_seconds for published in both) <= seconds
 
 
 def test_the_glb_is_told_what_it_is(tmp_path: Path) -> None:

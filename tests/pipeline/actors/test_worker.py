@@ -136,6 +136,12 @@ def test_a_failed_export_is_reported(start: Start) -> None:
     assert outcome.message == "ValueError: the mesh is not closed"
 
 
+def num_berths(worker: Worker) -> int:
+    """How many exports the worker makes at a time by now."""
+    with worker._publisher._berths.one() as berth:
+        return berth.number
+
+
 class Meeting(FakeEngine):
     """Whose exports end only when so many are under way."""
 
@@ -196,6 +202,7 @@ def test_exports_without_memory_beside_each_other_are_made_again_with_fewer(
     assert {outcome.status for outcome in outcomes(crowd)} == {"committed"}
     assert engine.num_met == 6
     assert engine.num_refused
+    assert 1 <= num_berths(worker) <= (1 if room == 1 else 3)
 
 
 def test_an_export_without_memory_alone_is_at_fault(start: Start) -> None:
@@ -203,8 +210,43 @@ def test_an_export_without_memory_alone_is_at_fault(start: Start) -> None:
     engine.num_met = 1
     worker, _ = start(engine, num_exports=6)
     (outcome,) = outcomes([worker.submit(attempt(0))])
-    # With six, with three, with one.
-    assert (outcome.error_kind, engine.num_refused) == ("out_of_memory", 3)
+    assert (outcome.error_kind, engine.num_refused) == ("out_of_memory", 1)
+    assert num_berths(worker) == 6, "there was nobody to make room for"
+
+
+class Lasting(FakeEngine):
+    """Whose exports take until they may end."""
+
+    def __init__(self, *, num_slots: int) -> None:
+        super().__init__(spec(num_slots=num_slots), step_seconds=0.001)
+        self.may_end = threading.Event()
+        self.num_exports = 0
+
+    def export(self, finished: Scene, metadata: Mapping[str, str]) -> Asset:
+        self.num_exports += 1
+        assert self.may_end.wait(SECONDS)
+        return super().export(finished, metadata)
+
+
+@pytest.mark.parametrize("num_slots", [4, 1])
+def test_a_gang_without_memory_beside_exports_keeps_its_slots(start: Start, num_slots: int) -> None:
+    worker, engine = start(Lasting(num_slots=num_slots), num_exports=4)
+    assert isinstance(engine, Lasting)
+    exported = [worker.submit(attempt(k)) for k in range(4)]
+    until(lambda: engine.num_exports == 4)
+    hungry = worker.submit(attempt(4, "too much memory"))
+    time.sleep(0.1)
+    assert not hungry.done(), "its gang is made anew when there is room"
+    engine.may_end.set()
+    assert hungry.result(SECONDS).error_kind == "gang_out_of_memory"
+    assert {outcome.status for outcome in outcomes(exported)} == {"committed"}
+    assert [gang.num_slots for gang in engine.gangs] == [num_slots] * 2
+    assert num_berths(worker) == 2
+    # With no export beside it the gang is at fault, or who is alone in it.
+    (again,) = outcomes([worker.submit(attempt(5, "too much memory"))])
+    assert again.error_kind == ("gang_out_of_memory" if num_slots > 1 else "out_of_memory")
+    assert engine.gangs[-1].num_slots == max(1, num_slots // 2)
+    assert num_berths(worker) == 2
 
 
 def test_a_scene_that_waits_for_its_export_is_not_answered(start: Start) -> None:

@@ -44,6 +44,18 @@ def test_a_row_of_several_seeds_is_one_prompt() -> None:
     assert words.told().startswith("2 prompts have")
 
 
+def test_a_row_s_negative_prompt_is_read_by_the_same_model() -> None:
+    rows = [
+        Prompt(row=row, prompt_id=str(row), prompt="a unicorn", seed=0, negative_prompt=negative)
+        for row, negative in enumerate(("a blurry unicorn", "a blurry a", ""))
+    ]
+    words = ForeignWords(("a",))
+    assert list(words.watched(iter(rows))) == rows
+    told = words.told()
+    assert told.startswith("3 prompts have")
+    assert told.endswith(": 'unicorn', 'blurry'")
+
+
 def test_of_ever_more_words_the_first_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(foreign, "_MOST_KEPT", 3)
     said = told("number 1", "number 2", "number 3", "number 4", "number 5")

@@ -1,10 +1,79 @@
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from engine import slots
 from pipeline.commands.run import parse
-from pipeline.run.recipe_run import MOST_SLOTS, is_worth_compiling, slots_of
+from pipeline.fleet.cluster import Cluster
+from pipeline.run import recipe_run
+from pipeline.run.job import Job, prepare
+from pipeline.run.recipe_run import (
+    MOST_SLOTS,
+    Factories,
+    is_worth_compiling,
+    slots_of,
+    uses_gpus,
+)
+from pipeline.settings import RunSettings
+from tests.pipeline.fake_engine import FakeEngine
+from tests.pipeline.runs import write_hollow_weights, write_manifest
+
+
+class Machine(Cluster):
+    """A cluster of one machine, which nobody needs to join; `num_gpus` None: may not be asked."""
+
+    def __init__(self, *, num_cores: int = 8, num_gpus: int | None) -> None:
+        super().__init__()
+        self._cores, self._gpus = num_cores, num_gpus
+
+    def _machines(self) -> list[Mapping[str, float]]:
+        assert self._gpus is not None, "no cluster was joined"
+        return [{"CPU": self._cores, "GPU": self._gpus}]
+
+
+def job_of(tmp_path: Path, prompts: list[str], gpus: int | None = None) -> Job:
+    settings = RunSettings(
+        manifest=str(write_manifest(tmp_path / "m.parquet", prompts)),
+        output=str(tmp_path / "out"),
+        recipe="smoke",
+        guidance=str(write_hollow_weights(tmp_path / "weights")),
+        gpus=gpus,
+    )
+    return prepare(settings, has_gpus=lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "asked", "there", "expected"),
+    [
+        (["a"], None, 1, True),
+        (["a"], None, 0, False),
+        (["a"], 2, 0, True),  # they may still have to come
+        ([""], None, None, False),
+    ],
+)
+def test_who_works_on_gpus(
+    tmp_path: Path, prompts: list[str], asked: int | None, there: int | None, expected: bool
+) -> None:
+    assert uses_gpus(job_of(tmp_path, prompts, asked), Machine(num_gpus=there)) == expected
+
+
+@pytest.mark.parametrize(
+    ("num_cores", "num_gpus", "expected"), [(8, 1, 4), (8, 2, 2), (64, 1, 6), (8, 0, 1)]
+)
+def test_an_actor_exports_for_half_of_its_cores_beside_a_gpu(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    num_cores: int,
+    num_gpus: int,
+    expected: int,
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    job, cluster = job_of(tmp_path, ["a"]), Machine(num_cores=num_cores, num_gpus=num_gpus)
+    use_gpu, factories = uses_gpus(job, cluster), Factories(FakeEngine, None)
+    spec = recipe_run._spec(job, cluster, factories, "smoke", 1, use_gpu=use_gpu)
+    assert spec.num_exports == expected
 
 
 @pytest.mark.parametrize(

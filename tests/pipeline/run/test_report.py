@@ -85,6 +85,18 @@ def test_a_recipe_for_gpus_names_its_twin_where_there_is_none(tmp_path: Path) ->
     assert "--recipe primitives_cpu" in hint
 
 
+def test_a_recipe_that_rows_name_is_changed_in_the_rows(tmp_path: Path) -> None:
+    recipes: list[object] = [None, "primitives"]
+    manifest = write_manifest(tmp_path / "m.parquet", ["a ball", "a cube"], recipe=recipes)
+    settings = RunSettings(
+        manifest=str(manifest), output=str(tmp_path / "out"), recipe="primitives_cpu"
+    )
+    (hint,) = report.notes(prepare(settings, has_gpus=lambda: False), has_gpus=False)
+    assert "recipe primitives is meant for" in hint
+    assert "primitives_cpu in the column `recipe`" in hint
+    assert "--recipe" not in hint
+
+
 def test_of_a_recipe_without_a_twin_nothing_is_noted(job: Job) -> None:
     assert report.notes(job, has_gpus=False) == []
 
