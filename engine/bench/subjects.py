@@ -53,19 +53,19 @@ class Subject:
     requests: list[SceneRequest]
     """As many as there are slots at most."""
 
-    @property
-    def is_still(self) -> bool:
-        """Whether scenes stay what they begin as."""
-        return self.model != "primitives"
-
     def filled(self, guidance: Guidance, number: int, *, capture: bool) -> Gang:
         """A gang of the first so many requests."""
         gang = Gang(self.recipe, guidance, num_slots=number, capture=capture)
         for request in self.requests[:number]:
             gang.add(request)
-        if self.is_still:
+        if is_still(self.model):
             stir(gang)
         return gang
+
+
+def is_still(model: Model) -> bool:
+    """Whether its scenes stay what they begin as."""
+    return model != "primitives"
 
 
 def subject(
@@ -81,7 +81,7 @@ def subject(
         texts = [shapes.texts(width, seed, device) for seed in range(num_scenes)]
     return Subject(
         model=model,
-        recipe=late(recipe, views, is_still=model != "primitives"),
+        recipe=late(recipe, views, is_still=is_still(model)),
         parts=found,
         requests=[
             SceneRequest(key=str(k), prompt="", seed=k, text=text) for k, text in enumerate(texts)

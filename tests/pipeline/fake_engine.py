@@ -202,6 +202,18 @@ class FakeEngine:
         return 1000
 
 
+class MeetingEngine(FakeEngine):
+    """Its exports end only when as many are under way as its spec says."""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        super().__init__(spec, step_seconds=0.001)
+        self._together = threading.Barrier(spec.num_exports)
+
+    def export(self, finished: Scene, metadata: Mapping[str, str]) -> Asset:
+        self._together.wait(20)
+        return super().export(finished, metadata)
+
+
 def instant(spec: EngineSpec) -> FakeEngine:
     """A factory of engines that take no time at all."""
     return FakeEngine(spec, step_seconds=0.0)

@@ -3,9 +3,7 @@
 import asyncio
 import io
 import os
-import threading
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +16,6 @@ import ray.util.metrics
 from PIL import Image
 
 from engine import recipes
-from engine.export.asset import Asset
 from engine.guidance import files
 from pipeline.actor import OptimizationActor
 from pipeline.actors import preparation
@@ -26,7 +23,7 @@ from pipeline.actors.engine_port import EngineSpec, load_engine
 from pipeline.metrics import METRICS, PREFIX
 from pipeline.records import Attempt, Outcome
 from pipeline.store import asset_name
-from tests.pipeline.fake_engine import SECONDS_PER_STEP, FakeEngine, Scene, unloadable
+from tests.pipeline.fake_engine import SECONDS_PER_STEP, FakeEngine, MeetingEngine, unloadable
 from tests.pipeline.sample_assets import open_store, sample_task
 
 
@@ -147,20 +144,13 @@ def spec_of_nothing() -> EngineSpec:
 
 @pytest.mark.usefixtures("_in_ray")
 def test_an_actor_makes_as_many_exports_at_a_time_as_it_is_told(tmp_path: Path) -> None:
-    class Meeting(FakeEngine):
-        are_three = threading.Barrier(3)
-
-        def export(self, finished: Scene, metadata: Mapping[str, str]) -> Asset:
-            self.are_three.wait(20)
-            return super().export(finished, metadata)
-
     spec = replace(spec_of_nothing(), num_slots=3, num_exports=3)
     attempts = [
         Attempt(task=sample_task(k), attempt_id=f"{k:032x}", number=1, seed=k) for k in range(3)
     ]
 
     async def serve() -> list[Outcome]:
-        actor = OptimizationActor(Meeting, spec, open_store(str(tmp_path)))
+        actor = OptimizationActor(MeetingEngine, spec, open_store(str(tmp_path)))
         await actor.load()
         outcomes = await asyncio.gather(*map(actor.optimize, attempts))
         await actor.stop()

@@ -47,14 +47,18 @@ def test_answer_and_gradient_are_a_convolution_s(
     )
 
 
-def kept(network: Any, x: Tensor) -> list[tuple[int, ...]]:
-    """Shapes of all that the way back is going to look at."""
-    shapes = []
+def kept(network: Any, x: Tensor) -> list[Tensor]:
+    """All that the way back is going to look at."""
+    found: list[Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(
-        lambda t: shapes.append(tuple(t.shape)) or t, lambda t: t
+        lambda t: found.append(t.detach()) or t, lambda t: t
     ):
         network(x)
-    return shapes
+    return found
+
+
+def shapes(found: list[Tensor]) -> list[tuple[int, ...]]:
+    return sorted(tuple(t.shape) for t in found)
 
 
 def test_no_input_is_kept() -> None:
@@ -62,8 +66,8 @@ def test_no_input_is_kept() -> None:
     frozen = copy.deepcopy(plain)
     freeze_convolutions(frozen)
     x = torch.randn(2, 3, 8, 8, requires_grad=True)
-    assert (2, 3, 8, 8) in kept(plain, x)
-    assert kept(frozen, x) == [(5, 3, 3, 3), (7, 5, 1, 1)]
+    assert (2, 3, 8, 8) in shapes(kept(plain, x))
+    assert shapes(kept(frozen, x)) == [(5, 3, 3, 3), (7, 5, 1, 1)]
 
 
 def test_the_network_keeps_its_parameters_and_once_more_changes_nothing() -> None:
@@ -106,7 +110,6 @@ def test_a_compiler_sees_one_graph() -> None:
     source = """
 import torch
 from torch import nn
-from torch.nn.functional import silu
 from engine.guidance.frozen import freeze_convolutions
 network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.SiLU(), nn.Conv2d(8, 4, 3, stride=2))
 network.requires_grad_(False)
@@ -129,7 +132,7 @@ def test_nor_does_a_compiler_keep_an_input() -> None:
 import copy
 import torch
 from torch import nn
-from engine.guidance.frozen import freeze_convolutions
+from tests.engine.guidance.test_frozen import freeze_convolutions, kept, shapes
 plain = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.Conv2d(8, 6, 3, stride=2, groups=2))
 plain.requires_grad_(False).to(memory_format=torch.channels_last)
 frozen = copy.deepcopy(plain)
@@ -141,13 +144,9 @@ for network in (plain, frozen):
     network = torch.compile(
         network, backend="aot_eager_decomp_partition", fullgraph=True, dynamic=False
     )
-    kept = []
-    with torch.autograd.graph.saved_tensors_hooks(
-        lambda t: kept.append(tuple(t.shape)) or t, lambda t: t
-    ):
-        y = network(x)
-    found.append(torch.autograd.grad(y.square().sum(), x)[0])
-    print(sorted(kept), found[-1].is_contiguous(memory_format=torch.channels_last))
+    before = shapes(kept(network, x))
+    found.append(torch.autograd.grad(network(x).square().sum(), x)[0])
+    print(before, found[-1].is_contiguous(memory_format=torch.channels_last))
 torch.testing.assert_close(*found)
 """
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)

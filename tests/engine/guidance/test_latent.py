@@ -17,6 +17,7 @@ from engine.guidance.frozen import FrozenConv
 from engine.guidance.latent import LatentGuidance
 from engine.guidance.prompts import texts_of
 from engine.philox import Purpose, normal
+from tests.engine.guidance.test_frozen import kept
 from tests.engine.test_gang import assert_identical, recipe
 from tests.tiny_latent_pipeline import WIDTH, write_tiny_latent_pipeline
 
@@ -79,14 +80,10 @@ def test_no_convolution_s_input_is_kept(weights: Path) -> None:
             module.register_forward_pre_hook(
                 lambda it, inputs: given[type(it)].append(inputs[0].detach())
             )
-    kept: list[torch.Tensor] = []
     x = (torch.rand(1, 3, 64, 64) * 2 - 1).requires_grad_()
-    with torch.autograd.graph.saved_tensors_hooks(
-        lambda t: kept.append(t.detach()) or t, lambda t: t
-    ):
-        guidance.represent(x)
+    found = kept(guidance.represent, x)
     of_convolutions, of_norms = ({t.data_ptr() for t in some} for some in given.values())
-    of_all = {t.data_ptr() for t in kept}
+    of_all = {t.data_ptr() for t in found}
     assert len(of_norms & of_all) > 5
     assert len(of_convolutions - of_norms) > 10
     assert not (of_convolutions - of_norms) & of_all

@@ -11,35 +11,30 @@ from pipeline.actors.berths import Berths
 SECONDS = 20
 
 
+def taken(berths: Berths, has_one: threading.Event) -> int:
+    """How many there were when one was taken, which is told at once."""
+    with berths.one() as berth:
+        has_one.set()
+        return berth.number
+
+
 def test_no_more_are_taken_than_there_are() -> None:
     berths, has_third = Berths(2), threading.Event()
-
-    def third() -> int:
-        with berths.one() as berth:
-            has_third.set()
-            return berth.number
-
     with ThreadPoolExecutor(1) as pool, ExitStack() as first:
         assert first.enter_context(berths.one()).number == 2
         with berths.one():
-            found = pool.submit(third)
+            found = pool.submit(taken, berths, has_third)
             assert not has_third.wait(0.1)
         assert found.result(SECONDS) == 2
 
 
 def test_halving_waits_until_enough_are_free() -> None:
     berths, has_next = Berths(4), threading.Event()
-
-    def following() -> int:
-        with berths.one() as berth:
-            has_next.set()
-            return berth.number
-
     with ThreadPoolExecutor(1) as pool, ExitStack() as first, ExitStack() as second:
         for stack in (first, second, second):
             stack.enter_context(berths.one())
         berths.halve(4)
-        found = pool.submit(following)
+        found = pool.submit(taken, berths, has_next)
         first.close()
         assert not has_next.wait(0.1), "two are taken"
         second.close()

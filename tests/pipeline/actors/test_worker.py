@@ -25,6 +25,7 @@ from tests.pipeline.fake_engine import (
     SECONDS_PER_STEP,
     FakeEngine,
     FakeGang,
+    MeetingEngine,
     Request,
     Scene,
 )
@@ -62,9 +63,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
     assert not [t for t in threading.enumerate() if t.name.startswith(names)]
 
 
-def spec(*, num_slots: int) -> EngineSpec:
+def spec(*, num_slots: int, num_exports: int = 1) -> EngineSpec:
     return EngineSpec(
-        recipe={}, guidance="", guidance_digest="", num_slots=num_slots, num_threads=1
+        recipe={},
+        guidance="",
+        guidance_digest="",
+        num_slots=num_slots,
+        num_threads=1,
+        num_exports=num_exports,
     )
 
 
@@ -142,28 +148,15 @@ def num_berths(worker: Worker) -> int:
         return berth.number
 
 
-class Meeting(FakeEngine):
-    """Whose exports end only when so many are under way."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(step_seconds=0.001)
-        self.num_slots = number
-        self.together = threading.Barrier(number)
-
-    def export(self, finished: Scene, metadata: Mapping[str, str]) -> Asset:
-        self.together.wait(SECONDS)
-        return super().export(finished, metadata)
-
-
 def test_scenes_are_exported_at_the_same_time(start: Start, tmp_path: Path) -> None:
-    worker, _ = start(Meeting(3), num_exports=3)
+    worker, _ = start(MeetingEngine(spec(num_slots=3, num_exports=3)), num_exports=3)
     found = outcomes([worker.submit(attempt(k)) for k in range(6)])
     assert [outcome.status for outcome in found] == ["committed"] * 6
     assert open_store(str(tmp_path)).committed() == {outcome.asset_id for outcome in found}
 
 
 def test_an_export_that_fails_takes_no_others_along(start: Start) -> None:
-    worker, _ = start(Meeting(3), num_exports=3)
+    worker, _ = start(MeetingEngine(spec(num_slots=3, num_exports=3)), num_exports=3)
     prompts = ("a ball", "no export", "a cube")
     found = outcomes([worker.submit(attempt(k, prompt)) for k, prompt in enumerate(prompts)])
     assert [outcome.error_kind for outcome in found] == [None, "export", None]
@@ -252,22 +245,13 @@ def test_a_gang_without_memory_beside_exports_keeps_its_slots(start: Start, num_
 def test_a_scene_that_waits_for_its_export_is_not_answered(start: Start) -> None:
     """So that the driver counts it among what the actor holds, and sends no more."""
 
-    class Held(FakeEngine):
-        may_end = threading.Event()
-        num_begun = 0
-
-        def export(self, finished: Scene, metadata: Mapping[str, str]) -> Asset:
-            self.num_begun += 1
-            assert self.may_end.wait(SECONDS)
-            return super().export(finished, metadata)
-
-    worker, engine = start(Held(step_seconds=0.001))
-    assert isinstance(engine, Held)
+    worker, engine = start(Lasting(num_slots=2))
+    assert isinstance(engine, Lasting)
     futures = [worker.submit(attempt(k)) for k in range(4)]
     until(lambda: engine.gangs[0].num_free == 2 and worker.glance().fractions.values())
     until(lambda: len(engine.gangs[0].companies) == 2 * NUM_STEPS)
     until(lambda: set(worker.glance().fractions.values()) == {1.0})
-    assert engine.num_begun == 1
+    assert engine.num_exports == 1
     assert not any(future.done() for future in futures)
     engine.may_end.set()
     assert [outcome.status for outcome in outcomes(futures)] == ["committed"] * 4
