@@ -6,14 +6,13 @@
 
 The embedded model makes real assets of dev prompts by its whole recipe (`line.py`). The gate: each
 scene is ok and has a mesh, and J1 finds most of them in their pools of 64; otherwise nothing is
-told. With several devices each has a gang in a process of its own, and the first one is measured
-alone too (`devices.py`). Models of random weights make nothing: their rate is extrapolated from the
+told. Each device has a gang in a process of its own; of several the first one is measured alone too
+(`devices.py`). Models of random weights make nothing: their rate is extrapolated from the
 step's, which DIR/step.jsonl must hold (`extrapolation.py`). What is not in it: texts' embedding,
 which goes ahead elsewhere, and the upload of an asset. One line a case on the screen and in
 DIR/assets.jsonl. Without a GPU all of it runs, but no time is told.
 """
 
-import gc
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
@@ -136,15 +135,13 @@ def measured(bench: AssetsBench, steps: list[dict[str, Any]]) -> Iterator[Assets
         yield from extrapolation.rows_of(bench.recipe, steps, bench.commit, device)
         return
     for number in bench.slots:
-        if bench.devices > 1:
-            together = devices.compared(bench.order(number), bench.devices)
-            yield made(bench, number, together.all, together.alone)
-            continue
-        report = Maker(bench.order(number), device).run()
-        gc.collect()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-        yield made(bench, number, [report], report)
+        order = bench.order(number)
+        if device.type == "cuda" or bench.devices > 1:
+            found = devices.compared(order, bench.devices)
+        else:
+            alone = Maker(order, device).run()
+            found = devices.Together(alone=alone, all=[alone])
+        yield made(bench, number, found.all, found.alone)
 
 
 def made(bench: AssetsBench, number: int, reports: list[Report], alone: Report) -> AssetsRow:

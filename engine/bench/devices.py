@@ -1,7 +1,8 @@
-"""Makers on several devices of one machine, each in a process of its own that sees one device.
+"""Makers on the devices of one machine, each in a process of its own that sees one device.
 
 All are readied first. Then the first one runs while the others rest, then all run at the same time.
-Cores are shared out evenly, and the first one has no more of them while it is alone.
+Cores are shared out evenly, and the first one has no more of them while it is alone, nor have the
+processes that it starts. Waiting threads sleep, as an actor's do.
 """
 
 import multiprocessing
@@ -30,12 +31,16 @@ class Together:
 
 
 def compared(order: Order, num_devices: int) -> Together:
-    """Runs the order as the file says. Raises GateError, and RuntimeError where a process dies."""
+    """Runs the order as the file says; a single device once.
+
+    Raises GateError, and RuntimeError where a process dies.
+    """
     with ExitStack() as stack:
         makers = [stack.enter_context(_process(order, k, num_devices)) for k in range(num_devices)]
         _asked(makers, "warm")
         (alone,) = _asked(makers[:1], "run")
-        return Together(alone=alone, all=_asked(makers, "run"))
+        together = _asked(makers, "run") if num_devices > 1 else [alone]
+        return Together(alone=alone, all=together)
 
 
 def _asked(makers: list[Connection], call: str) -> list[Any]:
@@ -63,7 +68,7 @@ def _process(order: Order, number: int, num_devices: int) -> Iterator[Connection
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs, order, number), name=f"device {number}")
-    with _environment(environment(number, num_devices)):
+    with _environment(environment(number, num_devices)), _affinity(cores(number, num_devices)):
         process.start()
     theirs.close()
     try:
@@ -78,20 +83,26 @@ def _process(order: Order, number: int, num_devices: int) -> Iterator[Connection
         process.close()
 
 
+def cores(number: int, num_devices: int) -> set[int]:
+    """A device's share of the cores that this process may use: neighbours, and one at least."""
+    ours = sorted(os.sched_getaffinity(0))
+    share = max(1, len(ours) // num_devices)
+    return {ours[k % len(ours)] for k in range(number * share, (number + 1) * share)}
+
+
 def environment(number: int, num_devices: int) -> dict[str, str]:
-    """Variables of a device's process: the one device that it sees, and its share of the cores."""
+    """Variables of a device's process: the one device that it sees, and how its threads wait."""
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = [str(k) for k in range(num_devices)] if seen is None else seen.split(",")
     if len(names) < num_devices:
         raise ValueError(f"--devices: expected {num_devices} in CUDA_VISIBLE_DEVICES, got {seen!r}")
-    threads = max(1, len(os.sched_getaffinity(0)) // num_devices)
-    return {"CUDA_VISIBLE_DEVICES": names[number], "OMP_NUM_THREADS": str(threads)}
+    return {"CUDA_VISIBLE_DEVICES": names[number], "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def serve(asking: Connection, order: Order, number: int) -> None:
     """Answers `warm` and `run` until nobody asks any more."""
     device = usual_device()
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     maker = None
     while True:
         try:
@@ -107,6 +118,17 @@ def serve(asking: Connection, order: Order, number: int) -> None:
             asking.send(answer)
         except BrokenPipeError:
             return
+
+
+@contextmanager
+def _affinity(share: set[int]) -> Iterator[None]:
+    """Cores for processes that are started within."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, share)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @contextmanager

@@ -26,14 +26,18 @@ _ENCODER_RETRIES = 20
 _ENCODER_CALLS = 100_000
 """Concurrent calls of the text actor: all that wait for their batch, so that no ping waits too."""
 
-_CPU_ENVIRONMENT = {
+_GPU_ENVIRONMENT = {
+    # Threads that spin while they wait make a step many times slower on a machine with other work.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+"""Environment of an actor that computes on a GPU, beside exports that compute on its cores."""
+
+_CPU_ENVIRONMENT = _GPU_ENVIRONMENT | {
     # glibc would give every large tensor back to the system and fault it in again: 5,000 page
     # faults an optimisation step, a tenth of its time.
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
-    # Threads that spin while they wait make a step many times slower on a machine with other work.
-    "OMP_WAIT_POLICY": "PASSIVE",
 }
 """Environment of an actor that computes on the CPU."""
 
@@ -120,7 +124,7 @@ class Cluster:
         remote_class: Any = ray.remote(OptimizationActor)
         return remote_class.options(
             **needs,
-            runtime_env={"env_vars": {} if use_gpu else _CPU_ENVIRONMENT},
+            runtime_env={"env_vars": _GPU_ENVIRONMENT if use_gpu else _CPU_ENVIRONMENT},
             max_restarts=-1,
             max_task_retries=0,
             max_concurrency=spec.num_slots + _CALLS_BESIDE_SLOTS,

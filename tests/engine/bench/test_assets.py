@@ -1,6 +1,8 @@
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -71,9 +73,21 @@ def test_a_device_has_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     found = [devices.environment(k, 2) for k in range(2)]
     assert [e["CUDA_VISIBLE_DEVICES"] for e in found] == ["3", "5"]
-    assert [e["OMP_NUM_THREADS"] for e in found] == ["16", "16"]
+    assert [devices.cores(k, 2) for k in range(2)] == [set(range(16)), set(range(16, 32))]
+    assert devices.cores(0, 1) == set(range(32))
+    # More devices than cores.
+    assert [devices.cores(k, 64) for k in (0, 33)] == [{0}, {1}]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert devices.environment(1, 2)["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+def test_a_process_has_its_cores_and_so_have_those_that_it_starts() -> None:
+    ours = os.sched_getaffinity(0)
+    asked = [sys.executable, "-c", "import os; print(*os.sched_getaffinity(0))"]
+    with devices._affinity({max(ours)}):
+        found = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    assert found.split() == [str(max(ours))]
+    assert os.sched_getaffinity(0) == ours
 
 
 class Told:
@@ -94,7 +108,7 @@ class Told:
 
 def test_a_process_answers_until_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "Maker", Told)
-    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    monkeypatch.setattr(torch, "set_num_threads", [].append)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     ours, theirs = multiprocessing.Pipe()
     serving = threading.Thread(target=devices.serve, args=(theirs, bench().order(2), 1))
