@@ -6,6 +6,7 @@ import torch
 
 from engine.charges import Account, Charges
 from engine.stopwatch import Stopwatch
+from tests.engine import waits
 
 
 @dataclass
@@ -83,16 +84,13 @@ def test_a_device_without_a_step_costs_nothing_and_is_never_waited_for() -> None
     torch.cuda.synchronize()
     charges.settle()
     a.seconds = 0.0
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waits.forbidden():
         before.record()
         for _ in range(4):
             step()
         after.record()
         charges.settle()
         assert a.seconds < 0.1
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     torch.cuda.synchronize()
     time.sleep(0.5)
     charges.settle()

@@ -20,6 +20,7 @@ from engine.gang import FinishedScene, Gang, SceneRequest
 from engine.guidance.guidance import Guidance
 from engine.guidance.prompts import texts_of
 from engine.recipe import Recipe
+from tests.engine import waits
 from tests.engine.fakes import DiscGuidance, RecordingGuidance, schedule
 
 DENSE = DenseGridConfig(resolutions=(4, 9))
@@ -189,11 +190,8 @@ def test_a_step_never_waits_for_the_device(variant: Recipe) -> None:
     gang = Gang(variant, guidance, num_slots=2)
     gang.add(request("a"))
     gang.step()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waits.forbidden():
         gang.step()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert gang.progress() == {"a": 2 / variant.iterations}
 
 
@@ -217,16 +215,13 @@ def test_a_refill_never_waits_for_the_device(variant: Recipe) -> None:
     refill("b")
     torch.cuda.synchronize()
     another = Gang(variant, guidance, num_slots=2)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waits.forbidden():
         torch.cuda._sleep(1_000_000_000)
         refill("c")
         another.add(SceneRequest(key="a", prompt="", seed=3, text=text, checkpoint=saved))
         queued = torch.cuda.Event()
         queued.record()
         assert not queued.query(), "the device was waited for"
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     torch.cuda.synchronize()
     for name, p in another.state().items():
         assert torch.equal(p[0], other.state()[name][0]), name

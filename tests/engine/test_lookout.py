@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from engine.lookout import Lookout
+from tests.engine import waits
 
 
 def test_a_table_is_received_once_with_the_owners_it_was_sent_with() -> None:
@@ -30,9 +31,6 @@ def test_a_look_never_waits_for_the_device() -> None:
     lookout.send(table, ["a", "b"])
     torch.cuda.synchronize()
     assert lookout.receive() == (["a", "b"], [[1.0] * 3] * 2)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waits.forbidden():
         lookout.send(2 * table, ["c", "d"])
         lookout.receive()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from engine.sending import sent
+from tests.engine import waits
 
 
 def test_what_is_there_stays_as_it_is() -> None:
@@ -16,13 +17,10 @@ def test_a_device_that_is_busy_is_not_waited_for() -> None:
     # Memory is pinned once, while the device is waited for.
     sent(x, device)
     torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waits.forbidden():
         torch.cuda._sleep(1_000_000_000)
         y = sent(x, device)
         queued = torch.cuda.Event()
         queued.record()
         assert not queued.query(), "the device was waited for"
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert torch.equal(y.cpu(), x)
