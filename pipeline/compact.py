@@ -42,12 +42,14 @@ _MAX_TRIES = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Compacted:
-    """What a compaction did: assets newly packed, files written, and the files that could not be
-    packed or merged. `snapshot` is the newest one, None if nothing is packed."""
+    """What a compaction did: assets newly packed, files written, the partitions that these lie in,
+    and the files that could not be packed or merged. `snapshot` is the newest one, None if nothing
+    is packed."""
 
     snapshot: Snapshot | None
     num_assets: int
     num_files: int
+    num_partitions: int
     num_bytes: int
     left: tuple[Left, ...]
 
@@ -122,6 +124,7 @@ class _Compactor:
             snapshot=self._draft.base,
             num_assets=len(self._draft.index) - self._num_before,
             num_files=len(files),
+            num_partitions=len({file.directory for file in files}),
             num_bytes=sum(file.bytes for file in files),
             left=tuple(self._left.values()),
         )
@@ -230,13 +233,28 @@ def render(compacted: Compacted) -> str:
     snapshot = compacted.snapshot
     state = "nothing is packed"
     if snapshot is not None:
-        state = f"snapshot {snapshot.number} holds {snapshot.num_assets:,} assets"
-    lines = [
-        f"packed {compacted.num_assets:,} assets into {compacted.num_files:,} files "
-        f"({compacted.num_bytes / 1e6:,.1f} MB); {state}"
-    ]
+        state = f"snapshot {snapshot.number} holds {_counted(snapshot.num_assets, 'asset')}"
+    lines = [f"{_packed(compacted)}; {state}"]
     lines += [f"  left {left.name}: {left.reason}" for left in compacted.left]
     return "\n".join(lines)
+
+
+def _packed(done: Compacted) -> str:
+    """What was packed and where: no file holds assets of two partitions, so that few assets may
+    make as many files."""
+    if done.snapshot is None or not done.num_files:
+        return "nothing new to pack"
+    column = done.snapshot.partition_by
+    place = _counted(done.num_partitions, "value" if column else "shard")
+    place += f" of {column!r}" if column else ""
+    has_one_each = done.num_files == done.num_partitions > 1
+    files = "a file each" if has_one_each else _counted(done.num_files, "file")
+    size = f"{done.num_bytes / 1e6:,.1f} MB"
+    return f"packed {_counted(done.num_assets, 'asset')} in {place}, {files} ({size})"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _partition(

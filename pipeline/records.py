@@ -166,9 +166,9 @@ class Failure(Document):
 class RunStart(Document):
     """`_runs/<run_id>/run.json`: what a run set out to do; written once, read again on resume.
 
-    `num_prompts` counts the accepted prompts of the manifest; of these, `num_committed_before` and
-    `num_quarantined_before` needed no work. `num_assets_before` counts all that the output held,
-    of this manifest or others.
+    `num_prompts` counts the accepted prompts of the manifest, up to the `limit` among the arguments
+    if there is one; of these, `num_committed_before` and `num_quarantined_before` needed no work.
+    `num_assets_before` counts all that the output held, of this manifest or others.
     `recipes` maps each name to its resolved `Recipe.to_dict()`. `details` takes what only the
     driver knows (arguments, versions, cluster).
     """

@@ -13,9 +13,9 @@ from pipeline.store import Store
 class Status:
     """Counts of one output. `num_bytes` counts each asset once, a packed one as it is packed.
 
-    `num_rejected` and `num_remaining` are those of the newest run's manifest; `num_remaining` is
-    None where no run is recorded. `num_quarantined` leaves out what was committed since.
-    `failures` counts failed attempts by error kind, of all runs.
+    `num_rejected` and `num_remaining` are those of the newest run's manifest, as far as the run was
+    to look at it; `num_remaining` is None where no run is recorded. `num_quarantined` leaves out
+    what was committed since. `failures` counts failed attempts by error kind, of all runs.
     """
 
     url: str
@@ -57,7 +57,7 @@ def render(status: Status) -> str:
     lines = [
         status.url,
         f"  committed    {status.num_committed:,} ({_size(status.num_bytes)})",
-        f"  remaining    {_or_unknown(status.num_remaining)}",
+        f"  remaining    {_remains(status)}",
         f"  quarantined  {status.num_quarantined:,}",
         f"  rejected     {status.num_rejected:,}",
         f"  failures     {_failures(status.failures)}",
@@ -66,6 +66,8 @@ def render(status: Status) -> str:
     if status.run:
         lines.append(f"  newest run   {status.run.run_id}, {_progress(status.summary)}")
         lines.append(f"  manifest     {status.run.manifest}")
+        if words := status.run.details.get("foreign_words"):
+            lines.append(f"  words        {words}")
     return "\n".join(lines)
 
 
@@ -113,8 +115,13 @@ def _failures(failures: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {kind}" for kind, count in failures.items()) or "0"
 
 
-def _or_unknown(count: int | None) -> str:
-    return "unknown (no run is recorded)" if count is None else f"{count:,}"
+def _remains(status: Status) -> str:
+    """What the newest run still has to do, and of what part of its manifest."""
+    if status.run is None or status.num_remaining is None:
+        return "unknown (no run is recorded)"
+    limit = status.run.details.get("arguments", {}).get("limit")
+    looked = f" among the first {limit} of the manifest (--limit)" if limit else ""
+    return f"{status.num_remaining:,}{looked}"
 
 
 def _size(num_bytes: int) -> str:

@@ -9,13 +9,13 @@ viser is an extra; only this file knows it.
 
 import io
 import math
-import re
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from pipeline.dataset import lookup
 from pipeline.errors import UserError
 from pipeline.store import Store
 
@@ -34,8 +34,8 @@ _HIGHEST = 100.0
 _FRUSTUM = 0.12
 
 
-def serve(store: Store, asset_id: str, *, port: int) -> "viser.ViserServer":
-    """Start to show an asset; `get_port()` of the server says where, `stop()` ends it.
+def serve(store: Store, name: str, *, port: int) -> "viser.ViserServer":
+    """Start to show an asset; `get_port()` of the server says where, `stop` ends it.
 
     A busy port is passed over for the next one. UserError where there is no such asset, and where
     viser is not installed.
@@ -44,14 +44,14 @@ def serve(store: Store, asset_id: str, *, port: int) -> "viser.ViserServer":
         import viser
     except ImportError as error:
         raise UserError("view needs viser: pip install 'dreambatch[view]'") from error
-    asset = _read(store, asset_id)
+    asset = _read(store, name)
     with redirect_stdout(io.StringIO()):  # it prints a table of addresses, whatever `verbose` says
         server = viser.ViserServer(host=HOST, port=port, label="dreambatch", verbose=False)
     try:
         server.scene.set_up_direction("+z")
         server.initial_camera.position = (3.4, 2.2, 2.0)
         server.initial_camera.look_at = (0.0, 0.0, 0.0)
-        _say(server, asset_id, asset)
+        _say(server, asset)
         _add_mesh(server, asset)
         _add_cameras(server, asset)
         _add_field(server, asset)
@@ -61,24 +61,23 @@ def serve(store: Store, asset_id: str, *, port: int) -> "viser.ViserServer":
     return server
 
 
-def _read(store: Store, asset_id: str) -> dict[str, Any]:
-    if re.fullmatch(r"[0-9a-f]{32}", asset_id) is None:
-        raise UserError(f"--asset {asset_id!r}: expected 32 hex digits, as in the catalog")
-    try:
-        (table,) = store.read_assets([asset_id], _COLUMNS)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{store.url} has no asset {asset_id}: `catalog/` lists those that it has"
-        ) from error
+def stop(server: "viser.ViserServer") -> None:
+    """End what `serve` began, without viser's own words on it."""
+    with redirect_stdout(io.StringIO()):
+        server.stop()
+
+
+def _read(store: Store, name: str) -> dict[str, Any]:
+    (table,) = store.read_assets(lookup.find(store, [name]), _COLUMNS)
     return table.to_pylist()[0]
 
 
-def _say(server: "viser.ViserServer", asset_id: str, asset: dict[str, Any]) -> None:
+def _say(server: "viser.ViserServer", asset: dict[str, Any]) -> None:
     """Plain text fields: a prompt is not to be taken for markup."""
     server.gui.add_text("Prompt", asset["prompt"], disabled=True, multiline=True)
     server.gui.add_text("Recipe", str(asset["recipe"]), disabled=True)
     server.gui.add_text("Seed used", str(asset["seed_used"]), disabled=True)
-    server.gui.add_text("Asset", asset_id, disabled=True)
+    server.gui.add_text("Asset", asset["asset_id"], disabled=True)
 
 
 def _add_mesh(server: "viser.ViserServer", asset: dict[str, Any]) -> None:

@@ -25,6 +25,21 @@ HEADS = {
 }
 """Heads of the table's columns where a figure's name is too long."""
 
+MEANINGS = {
+    "count": "how many",
+    "benchmark_retrieval": "the own caption comes first in the whole pool",
+    "colour_retrieval": "it comes first among 64 hard captions",
+    "geometry_retrieval": "seen without colours, it comes first among those of all shapes",
+    "kind": "kind, relation and count are right",
+    "colour": "of all named colours those that are right",
+    "first_colour": "the first named colour is right",
+    "second_colour": "the second is",
+    "third_colour": "the third is",
+    "all_colours": "all named colours are right",
+    "against_swap": "the own caption comes before that with the first two colours exchanged",
+}
+"""What the figures of `engine.evaluation.verdict` are; but for the first they are shares."""
+
 
 def grouped(items: Sequence[Item], spec_of: Callable[[Item], Spec]) -> dict[str, list[Item]]:
     """All items; those of each family; the objects of each kind (not relations, not rows)."""
@@ -44,18 +59,33 @@ def grouped(items: Sequence[Item], spec_of: Callable[[Item], Spec]) -> dict[str,
 
 def table(rows: Mapping[str, Row]) -> str:
     """Rows of figures under their heads; a figure that no row has is left out."""
-    names = [
-        name
-        for name in next(iter(rows.values()))
-        if any(r[name] is not None for r in rows.values())
-    ]
-    lines = [["", *(HEADS.get(name, name.replace("_", " ")) for name in names)]]
+    names = _shown(rows)
+    lines = [["", *map(_head, names)]]
     lines += [[label, *(_said(row[name]) for name in names)] for label, row in rows.items()]
     widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
     return "\n".join(
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
         for line in lines
     )
+
+
+def legend(rows: Mapping[str, Row]) -> str:
+    """What the heads of the same table mean, a line each."""
+    names = _shown(rows)
+    width = max(len(_head(name)) for name in names)
+    return "\n".join(f"{_head(name):<{width}}  {MEANINGS[name]}" for name in names)
+
+
+def _shown(rows: Mapping[str, Row]) -> list[str]:
+    return [
+        name
+        for name in next(iter(rows.values()))
+        if any(row[name] is not None for row in rows.values())
+    ]
+
+
+def _head(name: str) -> str:
+    return HEADS.get(name, name.replace("_", " "))
 
 
 def _said(value: float | int | None) -> str:

@@ -9,7 +9,8 @@ from pipeline.plain_text import printable
 
 @dataclass(frozen=True, kw_only=True)
 class Compact:
-    """Pack assets into files of 256 to 512 MB, publish a snapshot of them, renew the catalog."""
+    """Pack assets into files of 256 to 512 MB, smaller where a partition has less; publish a
+    snapshot of them, renew the catalog."""
 
     output: str
     """Directory of the dataset."""

@@ -18,7 +18,7 @@ class Export:
     to: str
     """Directory of this machine; what is there already is not written again."""
     asset: tuple[str, ...] = ()
-    """Ids of assets, or their first digits."""
+    """Assets, each by its asset_id, its prompt_id, or first digits of its asset_id."""
     all: bool = False
     """All assets."""
     where: str | None = None
@@ -36,7 +36,7 @@ class Export:
 
         request = export.Request(
             directory=self.to,
-            prefixes=self.asset,
+            names=self.asset,
             is_all=self.all,
             condition=self.where,
             layout=self.layout,

@@ -22,13 +22,13 @@ class Gc:
         """See `pipeline.commands`."""
         if not self.older_than >= 0:
             raise UserError(f"--older-than {self.older_than}: expected 0 or more hours")
-        from pipeline.dataset import garbage
+        from pipeline.dataset import garbage, piles
         from pipeline.store import Store
 
-        removed = garbage.collect(
+        collected = garbage.collect(
             Store.open(self.output, create=False),
             grace_seconds=self.older_than * 3600,
             is_dry=self.dry_run,
         )
-        print(garbage.render(removed, is_dry=self.dry_run))
+        print(piles.render(collected, is_dry=self.dry_run))
         return exit_codes.COMPLETE

@@ -13,7 +13,7 @@ class View:
     output: str
     """Directory of the dataset."""
     asset: str
-    """Its asset_id, as in the catalog."""
+    """Its asset_id, its prompt_id, or first digits of its asset_id."""
     port: int = 8080
     """Port on this machine, or the next one that is free."""
 
@@ -27,6 +27,8 @@ class View:
         try:
             print(f"http://{view.HOST}:{server.get_port()} (Ctrl-C ends it)", flush=True)
             server.sleep_forever()
+        except KeyboardInterrupt:
+            print("closed")
         finally:
-            server.stop()
+            view.stop(server)
         return exit_codes.COMPLETE

@@ -17,12 +17,14 @@ The grace is for readers, and for clocks that differ; it is two minutes at least
 look at a snapshot that was the newest a minute ago (`pipeline/store.py`). While a run is open
 nothing is deleted: the collector holds the output's lease, as a run does. It may be killed anywhere
 and begun again: each step leaves the dataset whole.
+
+What waits is told with the moment from which all of it may go, if nothing is written meanwhile.
 """
 
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +35,7 @@ import numpy as np
 from pipeline.dataset.asset_names import asset_name, shard_of
 from pipeline.dataset.failures import given_up
 from pipeline.dataset.lease import Lease, LeaseHeld
+from pipeline.dataset.piles import AT_ONCE, Collected, Garbage, Pile
 from pipeline.dataset.snapshots import (
     DIRECTORY,
     RECENT_SECONDS,
@@ -55,92 +58,74 @@ _INDEX_FILE = re.compile(r"\d{8}\.[0-9a-f]{16}\.ids\.parquet")
 _PROBE = re.compile(r"_probe-[0-9a-f]{32}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Garbage:
-    """An object that may be deleted."""
-
-    kind: str
-    name: str
-    num_bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Collected:
-    """What was deleted, or would be: number and bytes by kind."""
-
-    counts: Mapping[str, int]
-    num_bytes: Mapping[str, int]
-
-
 def collect(
     store: Store, *, grace_seconds: float, is_dry: bool, clock: Callable[[], float] = time.time
 ) -> Collected:
-    """Delete garbage; with `is_dry` only tell what there is. A grace is two minutes at least.
-    RunError while a run is open."""
-    counts: dict[str, int] = {}
-    num_bytes: dict[str, int] = {}
+    """Delete garbage that is due; with `is_dry` only tell what there is. A grace is two minutes at
+    least. RunError while a run is open."""
+    now = clock()
+    removed: dict[str, Pile] = {}
+    waiting: dict[str, Pile] = {}
 
     def take(garbage: Garbage) -> Garbage:
-        if not is_dry:
+        if not is_dry and garbage.due < now:
             store.objects.remove(garbage.name)
         return garbage
 
     with ExitStack() as stack:
         if not is_dry:
             stack.callback(_claim(store).release)
-        found = find(store, max(grace_seconds, _LEAST_GRACE_SECONDS), clock())
+        found = find(store, max(grace_seconds, _LEAST_GRACE_SECONDS), now)
         for garbage in store.objects.map(take, found):
-            counts[garbage.kind] = counts.get(garbage.kind, 0) + 1
-            num_bytes[garbage.kind] = num_bytes.get(garbage.kind, 0) + garbage.num_bytes
+            piles = removed if garbage.due < now else waiting
+            piles[garbage.kind] = piles.get(garbage.kind, Pile()).with_one(garbage)
         if not is_dry:
             for directory in store.objects.names("packed"):
                 store.objects.remove_directory(f"packed/{directory}")
-    return Collected(counts=counts, num_bytes=num_bytes)
+    return Collected(removed=removed, waiting=waiting)
 
 
 def find(store: Store, grace_seconds: float, now: float) -> Iterator[Garbage]:
-    """Everything that may be deleted at the moment `now` (seconds since 1970)."""
-    snapshots, packs = _Snapshots.of(store, before=now - grace_seconds), _Packs(store)
+    """Everything that may be deleted, at the moment `now` (seconds since 1970) or later."""
+    snapshots, packs = _Snapshots.of(store, grace_seconds, now), _Packs(store)
+    orphan_seconds = max(grace_seconds, _ORPHAN_SECONDS)
     yield from _one_asset_files(store, snapshots, packs)
-    yield from _packed_files(store, snapshots, packs, now - max(grace_seconds, _ORPHAN_SECONDS))
-    yield from _old_snapshots(store, snapshots, now - max(grace_seconds, _ORPHAN_SECONDS))
-    yield from _checkpoints(store, now - _ABANDONED_SECONDS)
-    yield from _left_by_runs(store, grace_seconds, now)
-
-
-def render(collected: Collected, *, is_dry: bool) -> str:
-    """One line for each kind."""
-    verb = "would remove" if is_dry else "removed"
-    return (
-        "\n".join(
-            f"{verb} {count:,} {kind} ({collected.num_bytes[kind] / 1e6:,.1f} MB)"
-            for kind, count in collected.counts.items()
-        )
-        or f"{verb} nothing"
-    )
+    yield from _packed_files(store, snapshots, packs, orphan_seconds)
+    yield from _old_snapshots(store, snapshots, orphan_seconds)
+    yield from _checkpoints(store)
+    yield from _left_by_runs(store, grace_seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Snapshots:
     """All snapshots by age: `passed` are those that no reader needs, `standing` the others, whose
-    first is old enough for what it holds to be removed elsewhere (unless `is_young`)."""
+    first is old enough for what it holds to be removed elsewhere (unless `is_young`), and whose
+    last alone is needed after the moment `due`."""
 
     passed: tuple[Snapshot, ...]
     standing: tuple[Snapshot, ...]
     is_young: bool
+    due: float
 
     @classmethod
-    def of(cls, store: Store, *, before: float) -> "_Snapshots":
-        """The snapshots of a dataset; old is what was made before a moment."""
+    def of(cls, store: Store, grace_seconds: float, now: float) -> "_Snapshots":
+        """The snapshots of a dataset; old is what is older than the grace."""
         known = store.assets.snapshots
         found = [x for x in map(known.read, known.numbers()) if x is not None]
-        old = [x.number for x in found if datetime.fromisoformat(x.created_at).timestamp() < before]
+        dues = [datetime.fromisoformat(x.created_at).timestamp() + grace_seconds for x in found]
+        old = [x.number for x, due in zip(found, dues, strict=True) if due < now]
         first = max(old, default=0)
         return cls(
             passed=tuple(x for x in found if x.number < first),
             standing=tuple(x for x in found if x.number >= first),
             is_young=not old,
+            due=dues[-1] if dues else AT_ONCE,
         )
+
+    @property
+    def passing(self) -> tuple[Snapshot, ...]:
+        """Those that stand until `due`."""
+        return self.standing[:-1]
 
 
 class _Packs:
@@ -176,77 +161,97 @@ def _claim(store: Store) -> Lease:
 
 
 def _one_asset_files(store: Store, snapshots: _Snapshots, packs: _Packs) -> Iterator[Garbage]:
-    """One-asset files that an old snapshot and the newest hold, in packed files that are whole."""
-    if snapshots.is_young:
+    """One-asset files that the newest snapshot holds. At once go those that an old one holds as
+    well, if their packed files are whole."""
+    if not snapshots.standing:
         return
     old, newest = snapshots.standing[0], snapshots.standing[-1]
     for shard in store.shards():
         packed = store.assets.snapshots.shard_index(newest, shard.name)
         since = store.assets.snapshots.shard_index(old, shard.name)
-        is_twice = np.isin(packed.ids, to_bytes(shard.loose)) & np.isin(packed.ids, since.ids)
-        numbers, places = np.unique(packed.files[is_twice], return_inverse=True)
+        is_twice = np.isin(packed.ids, to_bytes(shard.loose))
+        is_due = is_twice & np.isin(packed.ids, since.ids) & (not snapshots.is_young)
+        numbers, places = np.unique(packed.files[is_due], return_inverse=True)
         is_whole = np.array(packs.are_whole(newest.files[number] for number in numbers), bool)
-        for asset_id in to_hex(packed.ids[is_twice][is_whole[places]]):
-            size = shard.loose[asset_id]
-            yield Garbage(kind="one-asset files", name=asset_name(asset_id), num_bytes=size)
+        for ids, due in (
+            (packed.ids[is_due][is_whole[places]], AT_ONCE),
+            (packed.ids[is_twice & ~is_due], snapshots.due),
+        ):
+            for asset_id in to_hex(ids):
+                yield Garbage(
+                    kind="one-asset files",
+                    name=asset_name(asset_id),
+                    num_bytes=shard.loose[asset_id],
+                    due=due,
+                )
 
 
 def _packed_files(
-    store: Store, snapshots: _Snapshots, packs: _Packs, before: float
+    store: Store, snapshots: _Snapshots, packs: _Packs, orphan_seconds: float
 ) -> Iterator[Garbage]:
-    """Packed files that no snapshot needs; those that one has named go once their directory's
-    newer files, which hold the same assets, are whole."""
-    standing = {file.name for snapshot in snapshots.standing for file in snapshot.files}
+    """Packed files that the newest snapshot does not name. Those that others have named go once
+    their directory's newer files, which hold the same assets, are whole."""
+    passing = {file.name for snapshot in snapshots.passing for file in snapshot.files}
     passed = {file.name for snapshot in snapshots.passed for file in snapshot.files}
     newest = snapshots.standing[-1].files if snapshots.standing else ()
+    needed = {file.name for file in newest}
     for directory in store.objects.names("packed"):
         newer = [file for file in newest if file.directory == f"packed/{directory}"]
         newer = [file for file in newer if file.name not in passed]
         for base, entry in store.objects.entries(f"packed/{directory}").items():
             name = f"packed/{directory}/{base}"
-            if not _PACKED_FILE.fullmatch(base) or name in standing:
+            if not _PACKED_FILE.fullmatch(base) or name in needed:
                 continue
-            if all(packs.are_whole(newer)) if name in passed else entry.modified < before:
-                yield Garbage(kind="packed files", name=name, num_bytes=entry.num_bytes)
+            due = entry.modified + orphan_seconds
+            if name in passing:
+                due = snapshots.due
+            elif name in passed:
+                if not all(packs.are_whole(newer)):
+                    continue
+                due = AT_ONCE
+            yield Garbage(kind="packed files", name=name, num_bytes=entry.num_bytes, due=due)
 
 
-def _old_snapshots(store: Store, snapshots: _Snapshots, before: float) -> Iterator[Garbage]:
+def _old_snapshots(store: Store, snapshots: _Snapshots, orphan_seconds: float) -> Iterator[Garbage]:
     """Each snapshot before its index: an index may lie there without, but not the other way."""
     entries = store.objects.entries(DIRECTORY)
-    passed = [snapshot_name(snapshot.number) for snapshot in snapshots.passed]
-    passed += [snapshot.index for snapshot in snapshots.passed]
-    standing = {snapshot.index for snapshot in snapshots.standing}
-    orphans = [
-        f"{DIRECTORY}/{base}"
-        for base, entry in entries.items()
-        if _INDEX_FILE.fullmatch(base) and entry.modified < before
-    ]
-    for name in dict.fromkeys([*passed, *orphans]):
+    dues: dict[str, float] = {}
+    for found, due in ((snapshots.passed, AT_ONCE), (snapshots.passing, snapshots.due)):
+        dues |= {snapshot_name(snapshot.number): due for snapshot in found}
+        dues |= {snapshot.index: due for snapshot in found}
+    for base, entry in entries.items():
+        if _INDEX_FILE.fullmatch(base):
+            dues.setdefault(f"{DIRECTORY}/{base}", entry.modified + orphan_seconds)
+    needed = {snapshot.index for snapshot in snapshots.standing[-1:]}
+    for name, due in dues.items():
         entry = entries.get(name.rpartition("/")[2])
-        if entry is not None and name not in standing:
-            yield Garbage(kind="snapshots and indices", name=name, num_bytes=entry.num_bytes)
+        if entry is not None and name not in needed:
+            size = entry.num_bytes
+            yield Garbage(kind="snapshots and indices", name=name, num_bytes=size, due=due)
 
 
-def _checkpoints(store: Store, before: float) -> Iterator[Garbage]:
+def _checkpoints(store: Store) -> Iterator[Garbage]:
     hopeless = set(given_up(store.failures()))
     found = store.checkpoints()
     for shard, asset_ids in groupby(sorted(found), key=shard_of):
         done = store.assets.shard(shard).asset_ids() | hopeless
         for asset_id in asset_ids:
             entry = found[asset_id]
-            if asset_id in done or entry.modified < before:
-                name = checkpoint_name(asset_id)
-                yield Garbage(kind="checkpoints", name=name, num_bytes=entry.num_bytes)
+            due = AT_ONCE if asset_id in done else entry.modified + _ABANDONED_SECONDS
+            name = checkpoint_name(asset_id)
+            yield Garbage(kind="checkpoints", name=name, num_bytes=entry.num_bytes, due=due)
 
 
-def _left_by_runs(store: Store, grace_seconds: float, now: float) -> Iterator[Garbage]:
-    """What killed runs left. Temporaries are judged by this machine's clock."""
-    for name, num_bytes in store.objects.stale(grace_seconds):
-        yield Garbage(kind="temporaries", name=name, num_bytes=num_bytes)
-    for base, entry in store.objects.entries("_embeddings").items():
-        if entry.modified < now - grace_seconds:
-            name = f"_embeddings/{base}"
-            yield Garbage(kind="embeddings", name=name, num_bytes=entry.num_bytes)
-    for base, entry in store.objects.entries("").items():
-        if _PROBE.fullmatch(base) and entry.modified < now - grace_seconds:
-            yield Garbage(kind="probes", name=base, num_bytes=entry.num_bytes)
+def _left_by_runs(store: Store, grace_seconds: float) -> Iterator[Garbage]:
+    """What killed runs left."""
+    objects = store.objects
+    embeddings = objects.entries("_embeddings").items()
+    probes = objects.entries("").items()
+    for kind, found in (
+        ("temporaries", objects.temporaries()),
+        ("embeddings", ((f"_embeddings/{base}", entry) for base, entry in embeddings)),
+        ("probes", ((base, entry) for base, entry in probes if _PROBE.fullmatch(base))),
+    ):
+        for name, entry in found:
+            due = entry.modified + grace_seconds
+            yield Garbage(kind=kind, name=name, num_bytes=entry.num_bytes, due=due)

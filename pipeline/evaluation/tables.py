@@ -43,7 +43,7 @@ class Measured:
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """All scores of a metric: ids, values by the score's name, NaN where there is none, and the
-    benchmark's figures as a table where there are any."""
+    benchmark's figures as a table, behind what its heads mean, where there are any."""
 
     measured: Measured
     ids: np.ndarray
@@ -140,11 +140,13 @@ def _counts(measured: Measured) -> str:
 
 
 def _by_kind(verdicts: list) -> str:
-    from engine.evaluation.report import grouped, table
+    from engine.evaluation.report import grouped, legend, table
     from engine.evaluation.verdict import figures as shares
 
     groups = grouped(verdicts, lambda verdict: verdict.spec)
-    return table({name: asdict(shares(group)) for name, group in groups.items()})
+    rows = {name: asdict(shares(group)) for name, group in groups.items()}
+    title = "shares of all, of each family of prompts and of each kind of object, where"
+    return f"{title}\n{legend(rows)}\n\n{table(rows)}"
 
 
 def _new(table: pa.Table, known: np.ndarray) -> pa.Table:

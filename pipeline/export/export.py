@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
-from pipeline.dataset import judgements
+from pipeline.dataset import judgements, lookup
 from pipeline.dataset.assets import Unreadable
 from pipeline.errors import InvalidStore, UserError
 from pipeline.export import formats, selection
@@ -59,10 +59,10 @@ class Exported:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Which assets go where: just one of `prefixes` of ids, `is_all` and an SQL `condition`."""
+    """Which assets go where: just one of `names`, `is_all` and an SQL `condition`."""
 
     directory: str
-    prefixes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     is_all: bool = False
     condition: str | None = None
     layout: Literal["folders", "webdataset"] = "folders"
@@ -71,7 +71,8 @@ class Request:
 
 
 def export(url: str, request: Request, *, say: Callable[[str], None]) -> Exported:
-    """Does it. UserError for a mistake in it, before anything is written."""
+    """Does it. UserError for a mistake in it, and where no asset is meant, before anything is
+    written."""
     make_place = _checked(request)
     store = Store.open(url, create=False)
     asset_ids = _selected(store, request)
@@ -119,7 +120,7 @@ def render(done: Exported, directory: str) -> str:
 
 def _checked(request: Request) -> Callable[[], Place]:
     """How the place is made that is asked for. UserError for what cannot be."""
-    chosen = [bool(request.prefixes), request.is_all, request.condition is not None]
+    chosen = [bool(request.names), request.is_all, request.condition is not None]
     if sum(chosen) != 1:
         raise UserError("expected just one of --asset ID, --all and --where CONDITION")
     if "://" in request.directory:
@@ -139,7 +140,7 @@ def _selected(store: Store, request: Request) -> list[str]:
         return selection.where(store, request.condition)
     if request.is_all:
         return selection.everything(store)
-    return selection.named(store, request.prefixes)
+    return lookup.find(store, request.names)
 
 
 def _columns(schema: pa.Schema) -> list[str]:

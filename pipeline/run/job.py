@@ -34,10 +34,12 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The recipes that rows may name, and the one for rows that name none."""
+    """The recipes that rows may name, and the one for rows that name none. `is_kept`: the newest
+    run of the output had it, and nobody says another."""
 
     default: str
     recipes: dict[str, Recipe]
+    is_kept: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +193,7 @@ def _stored(run: RunStart) -> Choice:
             raise ValueError(f"its recipe {default!r} is not among {', '.join(stored)}")
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"run {run.run_id}: {error}; say --recipe to choose anew") from None
-    return Choice(default=default, recipes=_library() | stored)
+    return Choice(default=default, recipes=_library() | stored, is_kept=True)
 
 
 def _library() -> dict[str, Recipe]:

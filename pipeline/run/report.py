@@ -43,6 +43,7 @@ def start(job: Job, run_id: str, *, num_actors: int) -> RunStart:
             "recipe": job.choice.default,
             "arguments": asdict(job.settings),
             "num_actors": num_actors,
+            "foreign_words": job.plan.foreign,
             "python": platform.python_version(),
             "versions": {package: version(package) for package in _PACKAGES},
         },
@@ -113,10 +114,11 @@ def announcement(job: Job, num_actors: int) -> str:
     limit = job.settings.limit
     looked = f" among the first {limit} of the manifest (--limit)" if limit else ""
     things = "asset" if len(plan.tasks) == 1 else "assets"
+    kept = " (as before in this output)" if job.choice.is_kept else ""
     return (
         f"{len(plan.tasks)} {things} to make{looked}{already}{rejected}; "
-        f"recipe {job.choice.default}, {num_actors} {'actor' if num_actors == 1 else 'actors'}, "
-        f"output {job.store.url}"
+        f"recipe {job.choice.default}{kept}, "
+        f"{num_actors} {'actor' if num_actors == 1 else 'actors'}, output {job.store.url}"
     )
 
 
@@ -153,6 +155,8 @@ def done(job: Job, totals: Totals, views: Mapping[str, str], seconds: float) -> 
         places["rejected rows"] = f"{url}/_rejected"
     if quarantined:
         places["failures"] = f"{url}/_failures ({_retry(url)})"
+    if job.plan.foreign:
+        places["foreign words"] = job.plan.foreign
     if views:
         places["next"] = (
             f"look at the contact sheet; pandas.read_parquet({f'{url}/catalog'!r}) is the table"

@@ -300,23 +300,24 @@ class Objects:
                 "commit an asset: use a local disk, gs:// or s3://"
             )
 
-    def stale(self, older_than_seconds: float) -> Iterator[tuple[str, int]]:
-        """Names and sizes of temporaries that killed writers left on a local disk."""
+    def temporaries(self) -> Iterator[tuple[str, Entry]]:
+        """The temporaries on a local disk, of writers at work and of those that were killed."""
         if not self.is_local:
             return
         root = Path(self._root)
         for path in root.rglob(".*.tmp"):
             with suppress(FileNotFoundError):  # its writer has just finished with it
                 found = path.stat()
-                if time.time() - found.st_mtime >= older_than_seconds:
-                    yield path.relative_to(root).as_posix(), found.st_size
+                entry = Entry(num_bytes=found.st_size, modified=found.st_mtime)
+                yield path.relative_to(root).as_posix(), entry
 
     def remove_stale(self, older_than_seconds: float) -> int:
         """Delete temporaries that killed writers left on a local disk; returns how many."""
         removed = 0
-        for name, _ in self.stale(older_than_seconds):
-            self.remove(name)
-            removed += 1
+        for name, entry in self.temporaries():
+            if time.time() - entry.modified >= older_than_seconds:
+                self.remove(name)
+                removed += 1
         return removed
 
     def _absent_directories(self) -> list[Path]:

@@ -413,7 +413,7 @@ def test_a_dataset_is_packed_and_its_garbage_collected(
     output = ["--output", str(tmp_path)]
     assert main(["compact", *output, "--partition-by", "collection"]) == 0
     said = capsys.readouterr().out
-    assert "packed 3 assets into 1 files" in said
+    assert "packed 3 assets in 1 value of 'collection', 1 file (" in said
     assert "snapshot 1 holds 3 assets" in said
     assert main(["gc", *output]) == 0
     assert "removed nothing" in capsys.readouterr().out

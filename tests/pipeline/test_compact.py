@@ -97,7 +97,36 @@ def test_an_output_without_assets_has_no_snapshot(store: Store) -> None:
     assert (done.snapshot, done.num_assets) == (None, 0)
     assert store.objects.names("_snapshots") == []
     assert catalog.collect(store).num_rows == 0
-    assert "nothing is packed" in compact.render(done)
+    assert compact.render(done) == "nothing new to pack; nothing is packed"
+
+
+@pytest.mark.parametrize(
+    ("partition_by", "numbers", "said"),
+    [
+        (None, range(3), "packed 3 assets in 3 shards, a file each"),
+        (None, range(1), "packed 1 asset in 1 shard, 1 file"),
+        ("collection", range(3), "packed 3 assets in 2 values of 'collection', a file each"),
+        ("collection", range(1), "packed 1 asset in 1 value of 'collection', 1 file"),
+    ],
+)
+def test_a_file_for_each_partition_is_said_to_be_that(
+    store: Store, partition_by: str | None, numbers: range, said: str
+) -> None:
+    fill(store, numbers, ("a", "b"))
+    done = compact.compact(store, partition_by=partition_by)
+    assert len(packed_files(store)) == done.num_files == done.num_partitions
+    size, assets = f"{done.num_bytes / 1e6:.1f} MB", "3 assets" if len(numbers) > 1 else "1 asset"
+    assert compact.render(done) == f"{said} ({size}); snapshot 1 holds {assets}"
+    again = compact.render(compact.compact(store))
+    assert again == f"nothing new to pack; snapshot 1 holds {assets}"
+
+
+def test_partitions_of_several_files_are_told_with_their_number(store: Store) -> None:
+    fill(store, range(10))
+    done = compact.compact(store, target_bytes=TARGET, partition_by="collection")
+    assert done.num_files > 1
+    start = f"packed 10 assets in 1 value of 'collection', {done.num_files} files ("
+    assert compact.render(done).startswith(start)
 
 
 def test_the_dataset_reads_as_before_for_those_who_look_at_it(store: Store) -> None:

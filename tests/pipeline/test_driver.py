@@ -99,9 +99,12 @@ def test_what_may_not_be_as_the_user_thinks_is_said_before_work_begins(
     assert done.returncode == 0, done.stdout + done.stderr
     first, foreign, hint, *others = done.stdout.splitlines()
     assert first.startswith("1 asset to make; recipe primitives, 1 actor")
-    assert foreign == "1 prompt has words that say nothing to the embedded model: 'unicorn'"
+    assert foreign == (
+        "1 row has words that say nothing to the embedded model: 'unicorn' (prompt, row 0)"
+    )
     assert "--recipe primitives_cpu" in hint
     assert any("committed 'a unicorn'" in line for line in others)
+    assert f"  foreign words  {foreign}" in others
 
 
 def test_a_poison_prompt_takes_nobody_with_it(

@@ -57,6 +57,28 @@ def test_a_finished_run_says_itself_what_remains(tmp_path: Path) -> None:
     assert found.run == sample_run()
 
 
+@pytest.mark.parametrize(
+    ("limit", "line"),
+    [
+        (None, "  remaining    2"),
+        (7, "  remaining    2 among the first 7 of the manifest (--limit)"),
+    ],
+)
+def test_a_limit_of_the_run_is_said(tmp_path: Path, limit: int | None, line: str) -> None:
+    store = open_store(str(tmp_path))
+    store.start_run(replace(sample_run(), details={"arguments": {"limit": limit}}))
+    store.finish_run(replace(SUMMARY, num_remaining=2))
+    assert line in status.render(status.summarise(store)).splitlines()
+
+
+@pytest.mark.parametrize("words", ["1 row has words that say nothing", ""])
+def test_words_that_the_model_does_not_know_are_told_again(tmp_path: Path, words: str) -> None:
+    store = open_store(str(tmp_path))
+    store.start_run(replace(sample_run(), details={"foreign_words": words}))
+    _, *lines = status.render(status.summarise(store)).splitlines()
+    assert [line for line in lines if "words" in line] == [f"  words        {words}"] * bool(words)
+
+
 def test_what_was_quarantined_and_made_later_is_not_quarantined(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     commit(store, 0)

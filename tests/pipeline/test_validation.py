@@ -37,7 +37,9 @@ def test_words_that_the_embedded_model_does_not_know(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path / "m.parquet", ["a ball", "a unicorn", ""])
     lines = look(manifest).splitlines()
     assert lines[0].endswith("2 assets to make, 1 row rejected")
-    assert lines[-1] == "1 prompt has words that say nothing to the embedded model: 'unicorn'"
+    assert lines[-1] == (
+        "1 row has words that say nothing to the embedded model: 'unicorn' (prompt, row 1)"
+    )
     weights = write_hollow_weights(tmp_path / "weights")
     assert "unicorn" not in look(manifest, guidance=str(weights))
 

@@ -1,6 +1,9 @@
 """Groups and the table."""
 
-from engine.evaluation.report import grouped, table
+from dataclasses import fields
+
+from engine.evaluation.report import MEANINGS, grouped, legend, table
+from engine.evaluation.verdict import Figures
 from engine.primitives.grammar import Spec
 
 SPECS = [
@@ -36,3 +39,16 @@ def test_table() -> None:
         "all         12  0.500        -",
         "one colour   3  1.000    0.040",
     ]
+
+
+def test_each_head_of_the_table_has_its_meaning() -> None:
+    rows = {
+        "all": {"count": 12, "colour_retrieval": 0.5, "kind": 0.5, "third_colour": None},
+        "cup": {"count": 3, "colour_retrieval": None, "kind": 1.0, "third_colour": None},
+    }
+    assert legend(rows).splitlines() == [
+        f"n     {MEANINGS['count']}",
+        f"R 64  {MEANINGS['colour_retrieval']}",
+        f"kind  {MEANINGS['kind']}",
+    ]
+    assert list(MEANINGS) == [field.name for field in fields(Figures)]

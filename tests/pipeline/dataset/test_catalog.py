@@ -286,7 +286,7 @@ def test_packing_and_collecting_leave_scores_alone(tmp_path: Path) -> None:
     assert frame["score_x_overall"].dropna().to_dict() == {first: 0.25}
     year = 365 * 24 * 3600.0
     done = garbage.collect(store, grace_seconds=0, is_dry=False, clock=lambda: time.time() + year)
-    assert done.counts["one-asset files"] == 3
+    assert done.removed["one-asset files"].count == 3
     catalog.write(store)
     frame = pd.read_parquet(tmp_path / "catalog").set_index("asset_id")
     assert frame["score_x_overall"].dropna().to_dict() == {first: 0.25}

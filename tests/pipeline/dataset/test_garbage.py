@@ -2,6 +2,7 @@ import itertools
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import pytest
 
 from pipeline import compact
 from pipeline.dataset import garbage
-from pipeline.dataset.garbage import Collected
 from pipeline.dataset.lease import Lease
+from pipeline.dataset.piles import Collected, Pile
 from pipeline.dataset.snapshots import RECENT_SECONDS
 from pipeline.errors import RunError
 from pipeline.storage.objects import Objects
@@ -29,12 +30,20 @@ def store(tmp_path: Path) -> Store:
     return open_store(str(tmp_path))
 
 
-def collect(store: Store, *, hours: float, is_dry: bool = False) -> dict[str, int]:
-    """Collects as if it were so many hours later; returns the counts by kind."""
-    done = garbage.collect(
+def collected(store: Store, *, hours: float, is_dry: bool = False) -> Collected:
+    """Collects as if it were so many hours later."""
+    return garbage.collect(
         store, grace_seconds=GRACE, is_dry=is_dry, clock=lambda: time.time() + hours * HOUR
     )
-    return dict(done.counts)
+
+
+def collect(store: Store, *, hours: float, is_dry: bool = False) -> dict[str, int]:
+    """The same; returns the counts of what was removed, by kind."""
+    return counts(collected(store, hours=hours, is_dry=is_dry).removed)
+
+
+def counts(piles: Mapping[str, Pile]) -> dict[str, int]:
+    return {kind: pile.count for kind, pile in piles.items()}
 
 
 def pack(store: Store) -> None:
@@ -95,12 +104,15 @@ def test_frequent_compactions_do_not_put_off_collection(store: Store) -> None:
 
 
 def move_back(store: Store, number: int, *, hours: float) -> None:
-    """Makes a snapshot older."""
+    """Makes a snapshot and its files older."""
     name = f"_snapshots/{number:08d}.json"
     document = store.read_json(name)
     assert document
-    moment = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(time.time() - hours * HOUR))
+    seconds = time.time() - hours * HOUR
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(seconds))
     store.put_json(name, document | {"created_at": moment})
+    for file in document["files"]:
+        os.utime(Path(store.url) / file["name"], (seconds, seconds))
 
 
 @pytest.mark.parametrize("damage", ["absent", "cut", "changed"])
@@ -195,7 +207,7 @@ def test_no_grace_is_shorter_than_a_commit_s_view_is_old(
     done = garbage.collect(
         store, grace_seconds=0, is_dry=False, clock=lambda: time.time() + seconds
     )
-    assert sum(done.counts.values()) == num_removed
+    assert sum(counts(done.removed).values()) == num_removed
 
 
 def test_a_grace_of_nothing_spares_what_a_compactor_is_writing(store: Store) -> None:
@@ -232,8 +244,9 @@ def test_what_killed_runs_left_goes(store: Store) -> None:
     store.write_embedding("0123", b"texts")
     before = everything(store)
     done = garbage.collect(store, grace_seconds=0, is_dry=False, clock=lambda: time.time() + 200)
-    assert done.counts == {"temporaries": 1, "embeddings": 1, "probes": 1}
-    assert done.num_bytes == {"temporaries": 4, "embeddings": 5, "probes": 5}
+    assert counts(done.removed) == {"temporaries": 1, "embeddings": 1, "probes": 1}
+    sizes = {kind: pile.num_bytes for kind, pile in done.removed.items()}
+    assert sizes == {"temporaries": 4, "embeddings": 5, "probes": 5}
     gone = {"assets/.x.parquet.1.tmp", f"_probe-{'0' * 32}", "_embeddings/0123"}
     kept = {name for name in everything(store) if not name.startswith("_lease/")}
     assert kept == before - gone
@@ -295,8 +308,51 @@ def test_a_collector_killed_at_any_removal_loses_nothing(
     assert step == 6, "2 one-asset files, 1 packed file, 1 snapshot and its index"
 
 
-def test_what_was_removed_is_told_by_kind() -> None:
-    done = Collected(counts={"probes": 1200}, num_bytes={"probes": 2_500_000})
-    assert garbage.render(done, is_dry=False) == "removed 1,200 probes (2.5 MB)"
-    assert garbage.render(done, is_dry=True) == "would remove 1,200 probes (2.5 MB)"
-    assert garbage.render(Collected(counts={}, num_bytes={}), is_dry=False) == "removed nothing"
+@pytest.mark.parametrize("is_dry", [False, True])
+def test_what_waits_is_told_with_the_moment_when_it_goes(store: Store, is_dry: bool) -> None:
+    fill(store, range(3))
+    pack(store)
+    move_back(store, 1, hours=30)
+    fill(store, range(3, 5))
+    pack(store)
+    store.write_checkpoint("e" * 32, b"state")
+    store.write_embedding("0123", b"texts")
+    done = collected(store, hours=0, is_dry=is_dry)
+    assert counts(done.removed) == {"one-asset files": 3}
+    assert counts(done.waiting) == {
+        "one-asset files": 2,
+        "packed files": 1,
+        "snapshots and indices": 2,
+        "checkpoints": 1,
+        "embeddings": 1,
+    }
+    days = {kind: (pile.due - time.time()) / GRACE for kind, pile in done.waiting.items()}
+    assert days.pop("checkpoints") == pytest.approx(30, abs=0.01)
+    assert list(days.values()) == pytest.approx([1, 1, 1, 1], abs=0.01)
+
+
+def test_what_waits_goes_when_it_was_said_to(store: Store) -> None:
+    fill(store, range(2))
+    pack(store)
+    fill(store, range(2, 4))
+    pack(store)
+    store.write_embedding("0123", b"texts")
+    orphan = f"packed/collection=demo/{'0' * 32}.parquet"
+    store.publish(orphan, b"x")
+    waiting = collected(store, hours=0).waiting
+    latest = max(pile.due for pile in waiting.values())
+    before = min(pile.due for pile in waiting.values()) - 1
+
+    def at(moment: float) -> Collected:
+        return garbage.collect(store, grace_seconds=GRACE, is_dry=True, clock=lambda: moment)
+
+    assert counts(at(before).waiting) == counts(waiting)
+    assert counts(at(latest + 1).removed) == counts(waiting)
+    assert at(latest + 1).waiting == {}
+
+
+def test_what_an_open_run_has_waits_for_it(store: Store) -> None:
+    with store.objects.scratch("assets/x") as path:
+        path.write_bytes(b"half")
+        done = collected(store, hours=0, is_dry=True)
+        assert counts(done.waiting) == {"temporaries": 1}

@@ -194,7 +194,7 @@ def test_nothing_to_pack_makes_no_file(store: Store) -> None:
     pack = Packer(store.objects, CARRIED).write(NAME, [member])
     assert (pack.file, pack.asset_ids, len(pack.left)) == (None, [], 1)
     assert store.objects.names("packed/shard=x00") == []
-    assert list(store.objects.stale(0)) == []
+    assert list(store.objects.temporaries()) == []
 
 
 def test_a_damaged_pack_is_an_error(store: Store) -> None:
@@ -209,7 +209,7 @@ def test_a_damaged_pack_is_an_error(store: Store) -> None:
     with pytest.raises(DamagedPack) as caught:
         packer.write("packed/shard=x00/two.parquet", members)
     assert caught.value.name == NAME
-    assert list(store.objects.stale(0)) == []
+    assert list(store.objects.temporaries()) == []
     store.objects.remove(NAME)
     with pytest.raises(DamagedPack):
         packer.write("packed/shard=x00/two.parquet", members)
@@ -239,7 +239,7 @@ def test_a_pack_that_is_out_of_reach_is_not_damaged(
     with pytest.raises(type(error)) as caught:
         packer.write("packed/shard=x00/two.parquet", members)
     assert caught.value is error
-    assert list(store.objects.stale(0)) == []
+    assert list(store.objects.temporaries()) == []
 
 
 def test_a_vanished_asset_is_gone(store: Store) -> None:

@@ -246,7 +246,7 @@ def test_a_judge_of_the_world_gives_the_benchmark_s_figures(
     assert frame["score_j2_geometry_r_precision"].mean() == expected.geometry_retrieval
     assert frame["score_j2_r_precision_64"].mean() == expected.colour_retrieval
     assert frame["score_j2_kind"].mean() == expected.kind
-    (line,) = [line for line in said.splitlines() if line.strip().startswith("all ")]
+    (line,) = [line for line in said.splitlines() if line.strip().startswith("all  ")]
     assert line.split()[1] == "4"
 
 

@@ -88,9 +88,10 @@ def test_figures_of_the_world_are_the_benchmark_s(kept: Scores) -> None:
     text = render(summarise(kept, measured(ours)))
     assert "R-Precision, geometry" in text
     assert "(by chance 0.016)" in text, "one of 63 geometries, whatever the pool"
-    lines = [line.split() for line in text.splitlines()]
-    head = next(line for line in lines if line[:2] == ["n", "R"])
-    assert head
+    _, legend, table = text.split("\n\n")
+    head, *lines = [line.split() for line in table.splitlines()]
+    assert (head[:2], head[-2:]) == (["n", "R"], [">", "swap"])
+    assert "\n  > swap " in legend
     assert next(line for line in lines if line[:1] == ["all"])[1] == "2"
     assert next(line for line in lines if line[:1] == ["car"])[1] == "1"
 

@@ -108,26 +108,17 @@ def test_all_assets_are_written_once(output: Path, capsys: pytest.CaptureFixture
     assert changed == {committed[2]}
 
 
-def test_assets_are_chosen_by_the_start_of_their_ids(
+def test_assets_are_chosen_by_what_a_user_calls_them(
     output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = (sample_task(k).asset_id for k in (4, 6))
     to = output.parent / "to"
     words = ("--output", str(output), "--to", str(to), "--asset")
-    code, said = run(capsys, *words, first[:8], second, first)
+    code, said = run(capsys, *words, first[:8], "row-6", first)
     assert (code, said) == (0, f"2 assets written to {to}\n")
     assert folders(to) == sorted([first, second])
-    for word in ("", "xyz", "../..", first.upper(), first + "0"):
-        code, said = run(capsys, *words, word)
-        assert code == 2
-        assert f"--asset {word!r}: expected an asset's id" in said
-    code, said = run(capsys, *words, "0" * 32)
-    assert (code, "has no asset whose id begins so" in said) == (2, True)
-    twin = next(k for k in range(7, 99) if sample_task(k).asset_id[0] == first[0])
-    fill(Store.open(str(output), create=False), [twin])
-    code, said = run(capsys, *words, first[0])
-    both = ", ".join(sorted([first, sample_task(twin).asset_id]))
-    assert (code, f"2 ids begin so, say more digits: {both}" in said) == (2, True)
+    code, said = run(capsys, *words, first, "xyz")
+    assert (code, "--asset 'xyz': no asset in" in said) == (2, True)
 
 
 def test_assets_are_chosen_by_a_condition(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,7 +132,23 @@ def test_assets_are_chosen_by_a_condition(output: Path, capsys: pytest.CaptureFi
     assert code == 2
     assert re.fullmatch(r"dreambatch: error: --where 'clip_score > 0.3': .*\n", said)
     assert "mesh_faces" in said
-    assert run(capsys, *words, "seed > 100") == (0, f"0 assets written to {to}\n")
+
+
+def test_a_selection_of_nothing_is_a_mistake(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = output.parent / "to"
+    words = ("--output", str(output), "--to", str(to))
+    none = f"--where 'seed > 100': it holds for none of the 7 assets of {output}"
+    assert run(capsys, *words, "--where", "seed > 100") == (2, f"dreambatch: error: {none}\n")
+    fresh = str(output.parent / "fresh")
+    open_store(fresh)
+    code, said = run(capsys, "--output", fresh, "--to", str(to), "--all")
+    assert (code, said) == (
+        2,
+        f"dreambatch: error: {fresh} holds no assets yet: nothing to export\n",
+    )
+    assert not to.exists()
 
 
 @pytest.mark.parametrize(

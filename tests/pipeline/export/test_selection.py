@@ -1,5 +1,6 @@
 """Conditions are expressions over the catalog, and can reach nothing else."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -28,10 +29,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         ("SEED == 3", [3]),
         ("seed in (1, 5) and collection = 'other''s'", [1, 5]),
         ("prompt like '%number 2'", [2]),
-        ("loss_sds is null", []),
         ("mesh_watertight and loss_sds between 0.2 and 0.3", [0, 1, 2, 3, 4, 5]),
         ("created_at >= '2026-11-23' and seed < 1", [0]),
-        ("null", []),
         ("seed = (select max(seed) from catalog)", [5]),
     ],
 )
@@ -69,9 +68,17 @@ def test_no_setting_can_be_unlocked(store: Store) -> None:
         assert len(selection.where(store, inside.format(name, value))) == 6
 
 
-def test_an_output_without_assets_chooses_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("condition", ["loss_sds is null", "null", "seed > 5"])
+def test_a_condition_that_holds_for_none_is_a_mistake(store: Store, condition: str) -> None:
+    said = f"--where {condition!r}: it holds for none of the 6 assets of {store.url}"
+    with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
+        selection.where(store, condition)
+
+
+def test_an_output_without_assets_is_a_mistake(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
-    assert selection.where(store, "seed = 1") == []
-    assert selection.everything(store) == []
-    with pytest.raises(UserError, match="has no asset whose id begins so"):
-        selection.named(store, ("ab",))
+    said = f"^{re.escape(store.url)} holds no assets yet: nothing to export$"
+    with pytest.raises(UserError, match=said):
+        selection.where(store, "seed = 1")
+    with pytest.raises(UserError, match=said):
+        selection.everything(store)

@@ -143,11 +143,12 @@ def test_an_output_keeps_its_recipe_and_weights(
     )
     again = prepare(but(here, recipe=None, guidance=None), has_gpus=never)
     assert again.earlier == record
-    assert again.choice.default == "smoke"
+    assert (again.choice.default, again.choice.is_kept) == ("smoke", True)
     assert again.choice.recipes["smoke"] == job.choice.recipes["smoke"]
     assert again.weights == job.weights
     assert [t.asset_id for t in again.plan.tasks] == [t.asset_id for t in job.plan.tasks]
     anew = prepare(here, has_gpus=never)
+    assert not anew.choice.is_kept
     assert anew.choice.recipes["smoke"].iterations == 99, "--recipe means this version's"
 
 

@@ -70,6 +70,12 @@ def test_a_limit_is_said(job: Job) -> None:
     assert said.startswith("3 assets to make among the first 7 of the manifest (--limit)")
 
 
+def test_a_recipe_that_the_output_had_is_told_from_one_that_was_said(job: Job) -> None:
+    assert "recipe smoke, 1 actor" in report.announcement(job, 1)
+    kept = replace(job, choice=replace(job.choice, is_kept=True))
+    assert "recipe smoke (as before in this output), 1 actor" in report.announcement(kept, 1)
+
+
 def test_a_recipe_for_gpus_names_its_twin_where_there_is_none(tmp_path: Path) -> None:
     recipes: list[object] = [None, "primitives_cpu", "smoke"]
     manifest = write_manifest(tmp_path / "m.parquet", ["a", "b", "a unicorn"], recipe=recipes)
@@ -77,8 +83,13 @@ def test_a_recipe_for_gpus_names_its_twin_where_there_is_none(tmp_path: Path) ->
         manifest=str(manifest), output=str(tmp_path / "out"), recipe="primitives"
     )
     job = prepare(settings, has_gpus=lambda: False)
-    foreign = "2 prompts have words that say nothing to the embedded model: 'b', 'unicorn'"
+    foreign = (
+        "2 rows have words that say nothing to the embedded model: 'b' (prompt, row 1), "
+        "'unicorn' (prompt, row 2)"
+    )
     assert report.notes(job, has_gpus=True) == [foreign]
+    assert report.start(job, "run-1", num_actors=1).details["foreign_words"] == foreign
+    assert f"foreign words  {foreign}" in report.done(job, Totals(num_committed=3), {}, 1.0)
     (first, hint) = report.notes(job, has_gpus=False)
     assert first == foreign
     assert "recipe primitives is meant for" in hint
@@ -120,6 +131,7 @@ def test_last_words(job: Job) -> None:
 
 def test_last_words_without_an_asset(job: Job) -> None:
     words = report.done(job, Totals(num_quarantined=3), {}, 1.0)
+    assert "foreign words" not in words
     assert "contact sheet" not in words
     assert "_failures" in words
 
