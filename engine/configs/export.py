@@ -20,6 +20,7 @@ class ExportConfig:
     view_size: int = 128
     view_elevation_deg: float = 20.0
     view_radius: float = 2.4
+    """Distance of the cameras from the origin; more where the object does not fit the picture."""
     view_fov_deg: float = 45.0
     view_samples: int = 192
     grid_size: int = 96
@@ -40,6 +41,8 @@ class ExportConfig:
         check(self.num_views >= 4, self, "4 views or more")
         check(self.cameras != "ring" or self.num_views % 4 == 0, self, "a multiple of 4 views")
         check(self.view_size >= 8 and self.grid_size >= 8, self, "sizes of 8 or more")
+        check(self.view_radius > 0, self, "a view_radius above 0")
+        check(0 < self.view_fov_deg < 180, self, "view_fov_deg in (0, 180)")
         check(self.density_level > 0, self, "a density_level above 0")
         check(self.smoothing >= 0, self, "smoothing of 0 rounds or more")
         check(self.max_faces >= 100, self, "max_faces of 100 or more")

@@ -22,6 +22,7 @@ def export_asset(scene: "Subject", config: ExportConfig, *, metadata: Mapping[st
     ValueError if the scene has diverged, so that its density is not finite.
     """
     from engine.export import (
+        framing,
         glb,
         lattice,
         mesh,
@@ -36,6 +37,7 @@ def export_asset(scene: "Subject", config: ExportConfig, *, metadata: Mapping[st
     samples = lattice.sample(scene, config.grid_size)
     occupied = occupancy.occupied(samples)
     found = solid.find(samples.density.cpu().numpy(), config.density_level)
+    config = framing.framed(config, samples, found)
     surface = mesh.build(scene, samples, config, found=found)
     mesh_glb = None
     if surface is not None:

@@ -7,7 +7,7 @@ second, and less often where they are many.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 
 from pipeline import retry
@@ -79,18 +79,16 @@ class Ledger:
         self._num_tasks = num_tasks
         self._log = log
         self._clock = clock
-        self._first_order: float | None = None
+        self._first_sight: tuple[float, float] | None = None
+        """When something was first seen to be finished, and how much."""
         self._orders: dict[str, tuple[float, str]] = {}
         self._glimpses: dict[str, Glance] = {}
         self._next_show = 0.0
 
     def ordered(self, attempt: Attempt) -> None:
         """An attempt was sent to an actor."""
-        now = self._clock()
-        if self._first_order is None:
-            self._first_order = now
         task = attempt.task
-        self._orders.setdefault(task.asset_id, (now, task.prompt.prompt))
+        self._orders.setdefault(task.asset_id, (self._clock(), task.prompt.prompt))
 
     def committed(self, task: Task, outcome: Outcome) -> None:
         """An attempt ended with the asset in the store."""
@@ -237,24 +235,28 @@ class Ledger:
         self._metrics.set("slots", num_down, state="down")
 
     def _snapshot(self, num_ready: int, steps_per_second: float) -> Snapshot:
-        elapsed = 0.0 if self._first_order is None else self._clock() - self._first_order
         fractions = {
             asset_id: fraction
             for glimpse in self._glimpses.values()
             for asset_id, fraction in glimpse.fractions.items()
             if asset_id in self._orders
         }
-        return Snapshot(
+        snapshot = Snapshot(
             total=self._num_tasks,
             done=self.totals.num_done,
             quarantined=self.totals.num_quarantined,
             num_failures=self.totals.num_failed_attempts,
             num_actors=num_ready,
-            elapsed=elapsed,
             steps_per_second=steps_per_second,
             fractions=fractions,
             prompts={a: self._orders[a][1] for a in islice(fractions, MAX_SCENE_BARS)},
         )
+        if self._first_sight is None and snapshot.finished > 0:
+            self._first_sight = self._clock(), snapshot.finished
+        if self._first_sight is None:
+            return snapshot
+        then, before = self._first_sight
+        return replace(snapshot, gained=snapshot.finished - before, elapsed=self._clock() - then)
 
     def _describe(self, outcome: Outcome) -> None:
         """What the asset is like, as far as its actor tells."""

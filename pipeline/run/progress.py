@@ -13,6 +13,8 @@ from pipeline.plain_text import printable
 LINE_SECONDS = 10.0
 """Pause between two plain lines that say nothing but how far the run is."""
 MAX_SCENE_BARS = 8
+_LEAST_GAINED = 0.1
+"""Of an asset: before so much of it is measured, nothing is said of the time that is left."""
 _PROMPT_LENGTH = 40
 
 
@@ -21,9 +23,9 @@ class Snapshot:
     """How far a run is. `total` = `done` + `quarantined` + what is left, of this run's plan.
 
     `fractions` maps the asset ids of running scenes to the part of their optimisation that is done,
-    `prompts` those of the first `MAX_SCENE_BARS` to what is asked for; `elapsed` counts seconds
-    since the first order; `steps_per_second` are steps of scenes, eight for a step of a gang of
-    eight.
+    `prompts` those of the first `MAX_SCENE_BARS` to what is asked for; `gained` is what has been
+    finished in `elapsed` seconds, since anything was first seen to be: a first step takes as long
+    as many others; `steps_per_second` are steps of scenes, eight for a step of a gang of eight.
     """
 
     total: int
@@ -31,6 +33,7 @@ class Snapshot:
     quarantined: int = 0
     num_failures: int = 0
     num_actors: int = 0
+    gained: float = 0.0
     elapsed: float = 0.0
     steps_per_second: float = 0.0
     fractions: Mapping[str, float] = field(default_factory=dict)
@@ -42,16 +45,17 @@ class Snapshot:
         return self.done + self.quarantined + sum(self.fractions.values())
 
     @property
-    def assets_per_hour(self) -> float:
-        """Mean rate since the first order."""
-        return 3600.0 * self.finished / self.elapsed if self.elapsed > 0 else 0.0
+    def assets_per_hour(self) -> float | None:
+        """Mean rate; None before enough has been measured."""
+        if self.gained < _LEAST_GAINED or self.elapsed <= 0:
+            return None
+        return 3600.0 * self.gained / self.elapsed
 
     @property
     def seconds_left(self) -> float | None:
         """At the mean rate; None before there is one."""
-        if self.finished <= 0 or self.elapsed <= 0:
-            return None
-        return self.elapsed * (self.total - self.finished) / self.finished
+        rate = self.assets_per_hour
+        return None if rate is None else 3600.0 * (self.total - self.finished) / rate
 
 
 class Display(Protocol):
@@ -144,7 +148,7 @@ def describe(snapshot: Snapshot) -> str:
         parts.append(f"{len(snapshot.fractions)} running ({100 * mean:.0f} %)")
     elif not snapshot.num_actors:
         parts.append("waiting for an actor to be ready")
-    if snapshot.seconds_left is not None:
+    if snapshot.assets_per_hour is not None and snapshot.seconds_left is not None:
         parts.append(f"{snapshot.assets_per_hour:.1f} an hour")
         parts.append(f"{duration(snapshot.seconds_left)} left")
     if snapshot.steps_per_second:

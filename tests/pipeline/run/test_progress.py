@@ -23,7 +23,8 @@ MIDDLE = Snapshot(
     quarantined=1,
     num_failures=2,
     num_actors=1,
-    elapsed=3600.0,
+    gained=4.0,
+    elapsed=2880.0,
     steps_per_second=4.25,
     fractions={"1": 0.75, "2": 0.25},
     prompts={"1": "a red ball", "2": "a blue ball"},
@@ -36,9 +37,24 @@ def test_rate_and_time_left_count_what_is_under_way() -> None:
     assert MIDDLE.seconds_left == pytest.approx(3600.0)
 
 
-def test_nothing_is_promised_before_there_is_a_rate() -> None:
-    assert Snapshot(total=10).seconds_left is None
-    assert Snapshot(total=10).assets_per_hour == 0.0
+@pytest.mark.parametrize(
+    "early",
+    [
+        Snapshot(total=10),
+        Snapshot(total=10, fractions={"1": 0.01}, elapsed=60.0, gained=0.01),
+        Snapshot(total=10, fractions={"1": 0.9}, elapsed=0.0, gained=0.9),
+        Snapshot(total=10, elapsed=60.0, gained=-0.5),
+    ],
+    ids=["nothing", "a step", "no time", "lost"],
+)
+def test_nothing_is_promised_before_there_is_a_rate(early: Snapshot) -> None:
+    assert early.seconds_left is None
+    assert early.assets_per_hour is None
+    assert "hour" not in describe(early)
+    assert "left" not in describe(early)
+
+
+def test_before_there_is_an_actor() -> None:
     assert describe(Snapshot(total=10)) == "0/10 assets, waiting for an actor to be ready"
 
 
