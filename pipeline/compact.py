@@ -243,7 +243,7 @@ def _packed(done: Compacted) -> str:
     """What was packed and where: no file holds assets of two partitions, so that few assets may
     make as many files."""
     if done.snapshot is None or not done.num_files:
-        return "nothing new to pack"
+        return "nothing was packed" if done.left else "nothing new to pack"
     column = done.snapshot.partition_by
     place = _counted(done.num_partitions, "value" if column else "shard")
     place += f" of {column!r}" if column else ""

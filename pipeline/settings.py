@@ -64,3 +64,8 @@ class RunSettings:
             raise UserError(
                 f"--metrics-port: expected 0 (any free port) to 65535, got {self.metrics_port}"
             )
+
+
+def within(limit: int | None) -> str:
+    """What follows a number of prompts of which no others were looked at; nothing without limit."""
+    return f" among the first {limit} of the manifest (--limit)" if limit else ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.dataset.failures import given_up
 from pipeline.records import Failure, RunStart, RunSummary
+from pipeline.settings import within
 from pipeline.store import Store
 
 
@@ -119,9 +120,7 @@ def _remains(status: Status) -> str:
     """What the newest run still has to do, and of what part of its manifest."""
     if status.run is None or status.num_remaining is None:
         return "unknown (no run is recorded)"
-    limit = status.run.details.get("arguments", {}).get("limit")
-    looked = f" among the first {limit} of the manifest (--limit)" if limit else ""
-    return f"{status.num_remaining:,}{looked}"
+    return f"{status.num_remaining:,}{within(status.run.details.get('arguments', {}).get('limit'))}"
 
 
 def _size(num_bytes: int) -> str:

@@ -56,7 +56,7 @@ def serve(store: Store, name: str, *, port: int) -> "viser.ViserServer":
         _add_cameras(server, asset)
         _add_field(server, asset)
     except BaseException:
-        server.stop()
+        stop(server)
         raise
     return server
 

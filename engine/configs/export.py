@@ -20,7 +20,7 @@ class ExportConfig:
     view_size: int = 128
     view_elevation_deg: float = 20.0
     view_radius: float = 2.4
-    """Distance of the cameras from the origin; more where the object does not fit the picture."""
+    """Distance of the cameras from the origin; more where the ball around the mesh does not fit."""
     view_fov_deg: float = 45.0
     view_samples: int = 192
     grid_size: int = 96

@@ -112,7 +112,7 @@ class ClipExaminer:
         return True
 
     def stage(self, radius: float, fov_deg: float) -> Stage:
-        """The subject's own distance: it fits its own views."""
+        """The subject's own distance, from which all of it is seen: a large one is further off."""
         return Stage(size=self._size, radius=radius, fov_deg=fov_deg)
 
     def look(self, staged: Staged) -> Looks:

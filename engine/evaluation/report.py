@@ -28,8 +28,8 @@ HEADS = {
 MEANINGS = {
     "count": "how many",
     "benchmark_retrieval": "the own caption comes first in the whole pool",
-    "colour_retrieval": "it comes first among 64 hard captions",
-    "geometry_retrieval": "seen without colours, it comes first among those of all shapes",
+    "colour_retrieval": "the own caption comes first among 64 hard ones",
+    "geometry_retrieval": "seen without colours, the own comes first among captions of all shapes",
     "kind": "kind, relation and count are right",
     "colour": "of all named colours those that are right",
     "first_colour": "the first named colour is right",

@@ -6,7 +6,7 @@ it makes depends on its scene alone, whoever works beside it.
 """
 
 MOST = 6
-"""More would stand in line for Python's lock, and each takes some of the device's memory."""
+"""Eight are no faster, and each takes some of the device's memory."""
 _CORES_EACH = 2
 """The other half of them are the gang's. An export computes on hardly more than one. While it is
 unwrapped (a second of 50,000 faces) up to two more are busy with waiting: xatlas starts a thread

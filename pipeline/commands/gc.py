@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pipeline import exit_codes
 from pipeline.errors import UserError
 
+_MOST_HOURS = 1e6
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gc:
@@ -16,12 +18,14 @@ class Gc:
     """Hours for which readers of an older state, and clocks that differ, are waited for; at least
     two minutes are, whatever is said here."""
     dry_run: bool = False
-    """Only tell what would be removed."""
+    """Only tell what would be removed, and what waits."""
 
     def answer(self) -> int:
         """See `pipeline.commands`."""
-        if not self.older_than >= 0:
-            raise UserError(f"--older-than {self.older_than}: expected 0 or more hours")
+        if not 0 <= self.older_than <= _MOST_HOURS:
+            raise UserError(
+                f"--older-than {self.older_than}: expected 0 to {_MOST_HOURS:.0f} hours"
+            )
         from pipeline.dataset import garbage, piles
         from pipeline.store import Store
 

@@ -18,7 +18,8 @@ look at a snapshot that was the newest a minute ago (`pipeline/store.py`). While
 nothing is deleted: the collector holds the output's lease, as a run does. It may be killed anywhere
 and begun again: each step leaves the dataset whole.
 
-What waits is told with the moment from which all of it may go, if nothing is written meanwhile.
+What waits is told with the moment from which all of it may go, if nothing is written meanwhile and
+the packed files that hold it are whole then.
 """
 
 import logging
@@ -168,9 +169,11 @@ def _one_asset_files(store: Store, snapshots: _Snapshots, packs: _Packs) -> Iter
     old, newest = snapshots.standing[0], snapshots.standing[-1]
     for shard in store.shards():
         packed = store.assets.snapshots.shard_index(newest, shard.name)
-        since = store.assets.snapshots.shard_index(old, shard.name)
         is_twice = np.isin(packed.ids, to_bytes(shard.loose))
-        is_due = is_twice & np.isin(packed.ids, since.ids) & (not snapshots.is_young)
+        is_due = is_twice & (not snapshots.is_young)
+        if old is not newest and is_due.any():
+            since = store.assets.snapshots.shard_index(old, shard.name)
+            is_due &= np.isin(packed.ids, since.ids)
         numbers, places = np.unique(packed.files[is_due], return_inverse=True)
         is_whole = np.array(packs.are_whole(newest.files[number] for number in numbers), bool)
         for ids, due in (

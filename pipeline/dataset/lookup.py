@@ -1,7 +1,8 @@
 """Assets by what a user calls them: an asset_id, a prompt_id, or the first digits of an asset_id.
 
 A whole name goes before a beginning: where a word is the prompt_id of one asset and the first
-digits of another, the prompt_id is meant, however many assets come later that begin so.
+digits of another, the prompt_id is meant, however many assets come later that begin so. But eight
+digits or more with which one asset_id begins are that one: a prompt_id is looked for in all rows.
 """
 
 import re
@@ -13,6 +14,8 @@ from pipeline.errors import UserError
 from pipeline.store import Store
 
 _DIGITS = re.compile(r"[0-9a-f]{1,32}")
+_CERTAIN = 8
+"""Digits that are no prompt_id where an asset_id begins so."""
 _SHOWN = 4
 
 
@@ -22,7 +25,8 @@ def find(store: Store, words: Sequence[str]) -> list[str]:
     UserError for a word that names none, or several.
     """
     beginning = {word: _beginning(store, word) for word in words}
-    named = _named(store, {word for word in words if beginning[word] != [word]})
+    certain = {word for word in words if len(word) >= _CERTAIN and len(beginning[word]) == 1}
+    named = _named(store, set(words) - certain)
     found: list[str] = []
     for word in words:
         if word in named:

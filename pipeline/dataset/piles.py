@@ -10,15 +10,15 @@ AT_ONCE = 0.0
 
 _READERS = "readers of an older state"
 _COMPACTIONS = f"{_READERS} and compactions at work"
-_RUNS = "runs at work"
+_WRITERS = "writers that may be at work"
 _WAITS_FOR = {
     "one-asset files": _READERS,
     "packed files": _COMPACTIONS,
     "snapshots and indices": _COMPACTIONS,
     "checkpoints": "a run that goes on from them",
-    "embeddings": _RUNS,
-    "temporaries": _RUNS,
-    "probes": _RUNS,
+    "embeddings": _WRITERS,
+    "temporaries": _WRITERS,
+    "probes": _WRITERS,
 }
 
 

@@ -79,8 +79,12 @@ class Ledger:
         self._num_tasks = num_tasks
         self._log = log
         self._clock = clock
-        self._first_sight: tuple[float, float] | None = None
-        """When something was first seen to be finished, and how much."""
+        self._first_sight: float | None = None
+        """When something was first seen to be finished."""
+        self._found = 0.0
+        """Of what is finished, the part that this run has not been seen to make."""
+        self._resuming: set[str] = set()
+        """Scenes of earlier runs that nobody has seen yet."""
         self._orders: dict[str, tuple[float, str]] = {}
         self._glimpses: dict[str, Glance] = {}
         self._next_show = 0.0
@@ -89,6 +93,8 @@ class Ledger:
         """An attempt was sent to an actor."""
         task = attempt.task
         self._orders.setdefault(task.asset_id, (self._clock(), task.prompt.prompt))
+        if attempt.may_resume and attempt.number == 1:
+            self._resuming.add(task.asset_id)
 
     def committed(self, task: Task, outcome: Outcome) -> None:
         """An attempt ended with the asset in the store."""
@@ -251,12 +257,16 @@ class Ledger:
             fractions=fractions,
             prompts={a: self._orders[a][1] for a in islice(fractions, MAX_SCENE_BARS)},
         )
-        if self._first_sight is None and snapshot.finished > 0:
-            self._first_sight = self._clock(), snapshot.finished
         if self._first_sight is None:
+            if snapshot.finished > 0:
+                self._first_sight, self._found = self._clock(), snapshot.finished
+                self._resuming -= fractions.keys()
             return snapshot
-        then, before = self._first_sight
-        return replace(snapshot, gained=snapshot.finished - before, elapsed=self._clock() - then)
+        for asset_id in self._resuming & fractions.keys():
+            self._resuming.remove(asset_id)
+            self._found += fractions[asset_id]
+        gained, elapsed = snapshot.finished - self._found, self._clock() - self._first_sight
+        return replace(snapshot, gained=gained, elapsed=elapsed)
 
     def _describe(self, outcome: Outcome) -> None:
         """What the asset is like, as far as its actor tells."""

@@ -23,9 +23,10 @@ class Snapshot:
     """How far a run is. `total` = `done` + `quarantined` + what is left, of this run's plan.
 
     `fractions` maps the asset ids of running scenes to the part of their optimisation that is done,
-    `prompts` those of the first `MAX_SCENE_BARS` to what is asked for; `gained` is what has been
-    finished in `elapsed` seconds, since anything was first seen to be: a first step takes as long
-    as many others; `steps_per_second` are steps of scenes, eight for a step of a gang of eight.
+    `prompts` those of the first `MAX_SCENE_BARS` to what is asked for; `gained` is what this
+    run has finished in `elapsed` seconds, since anything was first seen to be finished: a first
+    step takes as long as many others; `steps_per_second` are steps of scenes, eight for a step of
+    a gang of eight.
     """
 
     total: int
@@ -148,9 +149,10 @@ def describe(snapshot: Snapshot) -> str:
         parts.append(f"{len(snapshot.fractions)} running ({100 * mean:.0f} %)")
     elif not snapshot.num_actors:
         parts.append("waiting for an actor to be ready")
-    if snapshot.assets_per_hour is not None and snapshot.seconds_left is not None:
-        parts.append(f"{snapshot.assets_per_hour:.1f} an hour")
-        parts.append(f"{duration(snapshot.seconds_left)} left")
+    if (rate := snapshot.assets_per_hour) is not None:
+        parts.append(f"{rate:.1f} an hour")
+    if (seconds := snapshot.seconds_left) is not None:
+        parts.append(f"{duration(seconds)} left")
     if snapshot.steps_per_second:
         parts.append(f"{snapshot.steps_per_second:.1f} steps/s")
     if snapshot.num_failures:

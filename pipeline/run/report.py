@@ -12,6 +12,7 @@ from pipeline.records import RunStart, RunSummary, now
 from pipeline.run.job import Job
 from pipeline.run.ledger import Totals
 from pipeline.run.progress import duration
+from pipeline.settings import within
 
 _PACKAGES = ("dreambatch", "ray", "torch", "diffusers", "transformers", "pyarrow", "fsspec")
 
@@ -111,12 +112,10 @@ def announcement(job: Job, num_actors: int) -> str:
     plan = job.plan
     already = f", {plan.num_committed} already committed" if plan.num_committed else ""
     rejected = f", {len(plan.rejections)} rejected" if plan.rejections else ""
-    limit = job.settings.limit
-    looked = f" among the first {limit} of the manifest (--limit)" if limit else ""
     things = "asset" if len(plan.tasks) == 1 else "assets"
     kept = " (as before in this output)" if job.choice.is_kept else ""
     return (
-        f"{len(plan.tasks)} {things} to make{looked}{already}{rejected}; "
+        f"{len(plan.tasks)} {things} to make{within(job.settings.limit)}{already}{rejected}; "
         f"recipe {job.choice.default}{kept}, "
         f"{num_actors} {'actor' if num_actors == 1 else 'actors'}, output {job.store.url}"
     )

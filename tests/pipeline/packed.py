@@ -1,13 +1,24 @@
 """Datasets of small assets for tests of packing, and what a reader sees of them."""
 
+import hashlib
 import io
+import os
 from collections.abc import Iterable
+from dataclasses import replace
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.dataset import catalog
+from pipeline.dataset.asset_table import asset_table, to_parquet_bytes
 from pipeline.store import Store
-from tests.pipeline.sample_assets import sample_asset, sample_bytes, sample_task
+from tests.pipeline.sample_assets import (
+    CARRIED,
+    sample_asset,
+    sample_bytes,
+    sample_provenance,
+    sample_task,
+)
 
 ASSET = sample_asset()
 """One asset for all: its pictures are what takes time to make."""
@@ -35,3 +46,14 @@ def seen(store: Store) -> list[str]:
             found += pq.ParquetFile(stream).read(["asset_id"])["asset_id"].to_pylist()
     assert sorted(found) == table["asset_id"].to_pylist()
     return sorted(found)
+
+
+def commit_large(store: Store, numbers: range, num_bytes: int) -> None:
+    """Commits assets of which one table is made, and the id is changed."""
+    task = sample_task(0)
+    asset = replace(ASSET, field=os.urandom(num_bytes))
+    table = asset_table(task, asset, sample_provenance(), CARRIED)
+    for number in numbers:
+        asset_id = hashlib.sha256(str(number).encode()).hexdigest()[:32]
+        row = table.set_column(0, table.schema.field(0), pa.array([asset_id]))
+        store.commit(asset_id, to_parquet_bytes(row))

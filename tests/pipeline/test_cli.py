@@ -434,8 +434,9 @@ def test_a_dataset_is_packed_and_its_garbage_collected(
     [
         (["compact", "--target-mb", "0"], "--target-mb 0: expected 1 or more"),
         (["compact", "--partition-by", "nothing"], "cannot partition by 'nothing'"),
-        (["gc", "--older-than", "-1"], "--older-than -1.0: expected 0 or more hours"),
-        (["gc", "--older-than", "nan"], "expected 0 or more hours"),
+        (["gc", "--older-than", "-1"], "--older-than -1.0: expected 0 to 1000000 hours"),
+        (["gc", "--older-than", "nan"], "expected 0 to 1000000 hours"),
+        (["gc", "--older-than", "inf"], "expected 0 to 1000000 hours"),
     ],
 )
 def test_mistakes_in_keeping_a_dataset_are_said_in_one_line(

@@ -73,6 +73,7 @@ def test_a_device_has_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     found = [devices.environment(k, 2) for k in range(2)]
     assert [e["CUDA_VISIBLE_DEVICES"] for e in found] == ["3", "5"]
+    assert [e["OMP_WAIT_POLICY"] for e in found] == ["PASSIVE", "PASSIVE"]
     assert [devices.cores(k, 2) for k in range(2)] == [set(range(16)), set(range(16, 32))]
     assert devices.cores(0, 1) == set(range(32))
     # More devices than cores.

@@ -60,6 +60,7 @@ def test_only_layers_of_the_kinds_are_rounded_and_the_first_and_last_are_spared(
             "conv_in": nn.Conv2d(1, 1, 1),
             "block": nn.ModuleDict({"conv1": nn.Conv2d(1, 1, 1), "to_q": nn.Linear(1, 1)}),
             "time_embedding": nn.Linear(1, 1),
+            "conv_out": nn.Conv2d(1, 1, 1),
         }
     )
 

@@ -108,11 +108,13 @@ def test_a_whole_name_goes_before_a_beginning(tmp_path: Path) -> None:
     assert lookup.find(store, [other]) == [other]
 
 
-def test_a_whole_id_needs_no_look_into_the_catalog(
+def test_eight_digits_of_an_id_need_no_look_into_the_catalog(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catalog, "rows", lambda *_, **__: pytest.fail("it was read"))
-    assert lookup.find(store, IDS[:2]) == IDS[:2]
+    assert lookup.find(store, [IDS[0], IDS[1][:8]]) == IDS[:2]
+    with pytest.raises(pytest.fail.Exception):
+        lookup.find(store, [IDS[1][:7]])
 
 
 def test_in_an_output_without_assets_there_is_none(tmp_path: Path) -> None:

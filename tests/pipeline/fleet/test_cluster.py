@@ -5,14 +5,18 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 import ray
 from ray._private import state
 
+from pipeline.actors.engine_port import EngineSpec
 from pipeline.errors import RunError, UserError
 from pipeline.fleet import cluster as cluster_module
 from pipeline.fleet.cluster import Cluster
+from tests.pipeline.fake_engine import instant
+from tests.pipeline.sample_assets import open_store
 
 MACHINES = [
     {"Alive": True, "NodeID": "head", "Resources": {"CPU": 2.0}},
@@ -74,6 +78,30 @@ def test_threads_are_a_fair_share(cluster: Cluster, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {}}])
     assert cluster.threads(use_gpu=True) == cluster.threads(use_gpu=False) == 1
+
+
+@pytest.mark.parametrize("use_gpu", [True, False])
+def test_threads_of_an_actor_sleep_while_they_wait(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, use_gpu: bool
+) -> None:
+    asked: dict[str, Any] = {}
+
+    class Remote:
+        def options(self, **options: Any) -> "Remote":
+            asked.update(options)
+            return self
+
+        def remote(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(ray, "remote", lambda _: Remote())
+    spec = EngineSpec(
+        recipe={}, guidance="", guidance_digest="", num_slots=1, num_threads=1, num_exports=1
+    )
+    cluster.create_actor(instant, spec, open_store(str(tmp_path)), use_gpu=use_gpu)
+    variables = asked["runtime_env"]["env_vars"]
+    assert variables["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert ("MALLOC_ARENA_MAX" in variables) is not use_gpu
+    assert asked.get("num_gpus") == (1 if use_gpu else None)
 
 
 @pytest.mark.usefixtures("_environment")

@@ -398,3 +398,39 @@ def test_time_left_counts_from_what_is_measured_not_from_a_slow_first_step(bench
     assert lines[0] == "0/3 assets, 3 running (0 %)"
     assert told[0] == "0/3 assets, 3 running (5 %), 27.0 an hour, 6 min 19 s left"
     assert told[-1] == "0/3 assets, 3 running (33 %), 27.0 an hour, 4 min 29 s left"
+
+
+def test_what_an_earlier_run_has_made_of_a_scene_is_no_gain_of_this_one(bench: Bench) -> None:
+    """Three scenes go on from their middle, seen ten seconds after another; a step is a second."""
+    schedule = Schedule([sample_task(k) for k in range(3)], num_tasks=3, num_slots=3)
+    for number in range(3):
+        bench.ledger.ordered(replace(attempt(number), may_resume=True))
+    began = bench.now
+    for seconds in range(120):
+        bench.now = began + seconds
+        fractions = {
+            attempt(number).task.asset_id: 0.5 + (seconds - 10 * number) / 400
+            for number in range(3)
+            if seconds >= 10 * number
+        }
+        bench.ledger.glimpsed("a", Glance(fractions=fractions))
+        turned(bench, schedule)
+    told = [line for line in bench.lines() if "left" in line]
+    rates = [float(line.rpartition(" an hour")[0].rpartition(" ")[2]) for line in told]
+    # Three scenes gain 27 an hour; two of them came late.
+    assert max(rates) <= 27.0
+    assert rates[-1] > 22.0
+
+
+def test_a_scene_that_this_run_has_lost_was_its_own(bench: Bench) -> None:
+    schedule = Schedule([sample_task(k) for k in range(3)], num_tasks=3, num_slots=3)
+    bench.ledger.ordered(attempt(0))
+    for fraction in (0.1, 0.2, 0.3, 0.4):
+        bench.ledger.glimpsed("a", Glance(fractions={attempt(0).task.asset_id: fraction}))
+        bench.now += LINE_SECONDS
+        turned(bench, schedule)
+    bench.ledger.ordered(replace(attempt(0), may_resume=True, number=2))
+    bench.now += LINE_SECONDS
+    turned(bench, schedule)
+    # .3 of an asset in 40 seconds, as before.
+    assert bench.lines()[-1].startswith("0/3 assets, 1 running (40 %), 27.0 an hour")
