@@ -23,6 +23,8 @@ class Status:
     num_committed: int
     num_bytes: int
     num_quarantined: int
+    num_under_way: int
+    """Prompts that a run can go on with from a checkpoint."""
     failures: Mapping[str, int]
     num_runs: int
     num_rejected: int
@@ -35,7 +37,8 @@ def summarise(store: Store) -> Status:
     """Read the counts; writes nothing and needs no running job."""
     failures = list(store.failures())
     hopeless = set(given_up(failures))
-    num_committed, num_bytes = _count(store, hopeless)
+    under_way = store.checkpointed()
+    num_committed, num_bytes = _count(store, hopeless, under_way)
     runs = store.runs()
     run = runs[-1] if runs else None
     summary = store.read_summary(run.run_id) if run else None
@@ -44,6 +47,7 @@ def summarise(store: Store) -> Status:
         num_committed=num_committed,
         num_bytes=num_bytes,
         num_quarantined=len(hopeless),
+        num_under_way=len(under_way - hopeless),
         failures=dict(Counter(x.error_kind for x in failures).most_common()),
         num_runs=len(runs),
         num_rejected=run.num_rejected if run else 0,
@@ -64,6 +68,8 @@ def render(status: Status) -> str:
         f"  failures     {_failures(status.failures)}",
         f"  runs         {status.num_runs:,}",
     ]
+    if status.num_under_way:
+        lines.append(f"  checkpoints  {status.num_under_way:,}, from which prompts under way go on")
     if status.run:
         lines.append(f"  newest run   {status.run.run_id}, {_progress(status.summary)}")
         lines.append(f"  manifest     {status.run.manifest}")
@@ -72,8 +78,8 @@ def render(status: Status) -> str:
     return "\n".join(lines)
 
 
-def _count(store: Store, hopeless: set[str]) -> tuple[int, int]:
-    """Number and bytes of the assets, shard by shard; those made later leave `hopeless`.
+def _count(store: Store, *others: set[str]) -> tuple[int, int]:
+    """Number and bytes of the assets, shard by shard; they leave the `others`, sets of ids.
 
     A packed asset counts with its share of the packed file, wherever else it lies.
     """
@@ -82,7 +88,8 @@ def _count(store: Store, hopeless: set[str]) -> tuple[int, int]:
     for shard in store.shards():
         snapshot = shard.snapshot
         asset_ids = shard.asset_ids()
-        hopeless -= asset_ids
+        for ids in others:
+            ids -= asset_ids
         count += len(asset_ids)
         packed = set(shard.packed.asset_ids())
         num_bytes += sum(size for x, size in shard.loose.items() if x not in packed)

@@ -21,8 +21,10 @@ class Gallery:
     def answer(self) -> int:
         """See `pipeline.commands`."""
         from pipeline import gallery
+        from pipeline.storage import places
         from pipeline.store import Store
 
+        places.expect_apart("--to", self.to, self.output)
         store = Store.open(self.output, create=False)
         built = gallery.build(store, self.to, limit=self.limit, say=print)
         print(printable(gallery.render(built)))

@@ -21,6 +21,7 @@ from pipeline.export.asset_files import DamagedAsset
 from pipeline.export.folders import Folders
 from pipeline.export.shards import Shards
 from pipeline.plain_text import printable
+from pipeline.storage import places
 from pipeline.store import Store
 
 _LOG = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ def export(url: str, request: Request, *, say: Callable[[str], None]) -> Exporte
     """Does it. UserError for a mistake in it, and where no asset is meant, before anything is
     written."""
     make_place = _checked(request)
+    places.expect_apart("--to", request.directory, url)
     store = Store.open(url, create=False)
     asset_ids = _selected(store, request)
     return write(store, make_place(), asset_ids, say=say)

@@ -123,7 +123,8 @@ def announcement(job: Job, num_actors: int) -> str:
 
 def notes(job: Job, *, has_gpus: bool) -> list[str]:
     """What may not be as the user thinks, a line each; said before work begins."""
-    found = [job.plan.foreign] if job.plan.foreign else []
+    found = [_rejected(job)] if job.plan.rejections else []
+    found += [job.plan.foreign] if job.plan.foreign else []
     for recipe in () if has_gpus else job.plan.tasks.recipes:
         twin = f"{recipe}_cpu"
         if twin in job.choice.recipes:
@@ -151,7 +152,7 @@ def done(job: Job, totals: Totals, views: Mapping[str, str], seconds: float) -> 
     if totals.gpu_seconds:
         places["device time"] = device_time(totals)
     if job.plan.rejections:
-        places["rejected rows"] = f"{url}/_rejected"
+        places["rejected rows"] = f"{url}/_rejected ({_rejected(job)})"
     if quarantined:
         places["failures"] = f"{url}/_failures ({_retry(url)})"
     if job.plan.foreign:
@@ -189,11 +190,16 @@ def _all_rejected(job: Job) -> list[str]:
     plan = job.plan
     if plan.num_prompts or not plan.rejections:
         return []
-    first = next(iter(plan.rejections))
-    return [
-        f"no row of {job.settings.manifest} can be used: all are rejected, beginning with row "
-        f"{first.row}: {first.reason}"
-    ]
+    return [f"no row of {job.settings.manifest} can be used: {_rejected(job)}"]
+
+
+def _rejected(job: Job) -> str:
+    """The first rejected row and its reason, and where all are told."""
+    number, first = len(job.plan.rejections), next(iter(job.plan.rejections))
+    told = f"row {first.row} is rejected: {first.reason}"
+    if number == 1:
+        return told
+    return f"{number:,} rows are rejected, which `dreambatch validate` lists; the first: {told}"
 
 
 def _retry(url: str) -> str:
@@ -202,8 +208,10 @@ def _retry(url: str) -> str:
 
 def interrupted(job: Job, totals: Totals) -> str:
     """What is said after a signal; an actor's last commit may not have been heard of."""
+    has_checkpoints = job.settings.checkpoint_minutes > 0
     return (
         f"interrupted: at least {totals.num_done} of {len(job.plan.tasks)} assets are committed to "
         f"{job.store.url}; the same command goes on from there"
+        + (", and with what was under way from its checkpoints" if has_checkpoints else "")
         + (f"\n  device time  {device_time(totals)}" if totals.gpu_seconds else "")
     )

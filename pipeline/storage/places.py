@@ -83,6 +83,20 @@ def connect(url: str, **options: Any) -> tuple[AbstractFileSystem, str]:
         raise one_line(f"cannot open {url}", error) from error
 
 
+def expect_apart(what: str, url: str, dataset: str) -> None:
+    """UserError where a directory that is to be written is a dataset's own, or lies in it."""
+    (fs, path), (owner, root) = connect(url), connect(dataset)
+    if is_local(fs) and is_local(owner):
+        path, root = os.path.realpath(path), os.path.realpath(root)
+    elif fs.protocol != owner.protocol:
+        return
+    if f"{path}/".startswith(f"{root.rstrip('/')}/"):
+        raise UserError(
+            f"{what} {url}: lies in the dataset {dataset}, which is no place for other files; "
+            "name a directory beside it"
+        )
+
+
 @contextmanager
 def client_errors(url: str) -> Iterator[None]:
     """Around calls of a storage client: what is no OSError becomes a StorageError, and other

@@ -66,8 +66,10 @@ def test_a_run_without_prompts_keeps_the_reasons_and_clears_up(settings: RunSett
     os.utime(litter, (long_ago, long_ago))
     first = said(settings)
     assert "0 committed, 0 quarantined, 2 rejected" in first
-    last = "no row of {} can be used: all are rejected, beginning with row 0: prompt is empty\n"
-    assert first.endswith(last.format(settings.manifest))
+    assert first.endswith(
+        f"no row of {settings.manifest} can be used: 2 rows are rejected, which `dreambatch "
+        "validate` lists; the first: row 0 is rejected: prompt is empty\n"
+    )
     assert not litter.exists()
     assert len(list((Path(settings.output) / "_rejected").iterdir())) == 1
 

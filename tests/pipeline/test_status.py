@@ -109,6 +109,19 @@ def test_the_block_of_text_names_every_count(tmp_path: Path) -> None:
     ]
 
 
+def test_prompts_under_way_are_those_with_a_checkpoint_that_wait_for_it(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    commit(store, 0)
+    given_up = replace(FAILURE, asset_id=sample_task(1).asset_id, quarantined=True)
+    store.write_failure(given_up)
+    assert "checkpoints" not in status.render(status.summarise(store))
+    for number in range(4):
+        store.write_checkpoint(sample_task(number).asset_id, b"as far as it came")
+    found = status.summarise(store)
+    assert found.num_under_way == 2
+    assert "  checkpoints  2, from which prompts under way go on" in status.render(found)
+
+
 @pytest.mark.parametrize(
     ("num_bytes", "text"),
     [(0, "0 B"), (999, "999 B"), (1500, "1.5 KB"), (2.5e9, "2.5 GB"), (7e15, "7e+03 TB")],

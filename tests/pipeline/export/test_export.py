@@ -157,6 +157,8 @@ def test_a_selection_of_nothing_is_a_mistake(
         ((), "expected just one of --asset ID, --all and --where CONDITION"),
         (("--all", "--where", "true"), "expected just one of"),
         (("--all", "--to", "gs://bucket/place"), "expected a directory of this machine"),
+        (("--all", "--to", "OUTPUT"), "lies in the dataset"),
+        (("--all", "--to", "OUTPUT/assets/../mine"), "lies in the dataset"),
         (("--all", "--format", "obj,stl"), "--format stl: expected some of obj"),
         (("--all", "--as", "webdataset", "--format", "obj"), "more formats are for folders"),
         (("--all", "--as", "webdataset", "--shard-mb", "0"), "--shard-mb 0: expected 1 or more"),
@@ -165,12 +167,14 @@ def test_a_selection_of_nothing_is_a_mistake(
 def test_mistakes_are_said_before_anything_is_written(
     output: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
 ) -> None:
-    to = output.parent / "to"
+    to, before = output.parent / "to", sorted(output.rglob("*"))
+    words = tuple(word.replace("OUTPUT", str(output)) for word in words)
     code, line = run(capsys, "--output", str(output), "--to", str(to), *words)
     assert code == 2
     assert said in line
     assert line.count("\n") == 1
     assert not to.exists()
+    assert sorted(output.rglob("*")) == before
 
 
 def test_a_file_in_the_place_of_the_directory_is_a_mistake(

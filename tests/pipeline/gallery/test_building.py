@@ -207,8 +207,9 @@ def test_the_command_writes_the_page_and_says_where(
     [
         ("nowhere", "page", "no dataset at"),
         ("data", "taken", "is no gallery: name another directory"),
-        ("data", "data/_schema.json", "cannot use"),
-        ("data", "data/_schema.json/page", "cannot use"),
+        ("data", "taken/index.html", "cannot use"),
+        ("data", "taken/index.html/page", "cannot use"),
+        ("data", "data/page", "lies in the dataset"),
     ],
 )
 def test_a_mistake_is_one_line(

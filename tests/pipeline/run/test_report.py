@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.metrics import JobMetrics
+from pipeline.prompts.rejection_table import RejectionTable
 from pipeline.run import report
 from pipeline.run.job import Job, prepare
 from pipeline.run.ledger import Totals
@@ -109,7 +110,23 @@ def test_a_recipe_that_rows_name_is_changed_in_the_rows(tmp_path: Path) -> None:
 
 
 def test_of_a_recipe_without_a_twin_nothing_is_noted(job: Job) -> None:
-    assert report.notes(job, has_gpus=False) == []
+    assert report.notes(job, has_gpus=False) == ["row 3 is rejected: prompt is empty"]
+
+
+def test_of_rejected_rows_the_first_is_told_before_and_after(job: Job) -> None:
+    one = "row 3 is rejected: prompt is empty"
+    assert report.notes(job, has_gpus=True) == [one]
+    assert f"_rejected ({one})" in report.done(job, Totals(), {}, 1.0)
+    rejections = RejectionTable([*job.plan.rejections, *job.plan.rejections])
+    more = replace(job, plan=replace(job.plan, rejections=rejections))
+    several = f"2 rows are rejected, which `dreambatch validate` lists; the first: {one}"
+    assert report.notes(more, has_gpus=True) == [several]
+
+
+def test_what_an_interruption_keeps_is_said_where_there_are_checkpoints(job: Job) -> None:
+    assert "from its checkpoints" in report.interrupted(job, Totals())
+    without = replace(job, settings=replace(job.settings, checkpoint_minutes=0.0))
+    assert report.interrupted(without, Totals()).endswith("goes on from there")
 
 
 def test_no_directory_is_named_that_is_not_there(job: Job) -> None:

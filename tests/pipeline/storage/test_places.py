@@ -157,3 +157,46 @@ def test_a_reason_is_one_line() -> None:
     assert places.reason(FileNotFoundError("b/x")) == "no such file, directory or bucket"
     assert places.reason(TimeoutError()).startswith("no answer in time")
     assert places.reason(ValueError()) == "ValueError"
+
+
+@pytest.mark.parametrize(
+    ("url", "dataset"),
+    [
+        ("OUT", "OUT"),
+        ("OUT/", "OUT"),
+        ("OUT/gallery", "OUT/"),
+        ("OUT/../out/x", "OUT"),
+        ("file://OUT/x", "OUT"),
+        ("LINK/x", "OUT"),
+        ("memory://b/out/x", "memory://b/out"),
+    ],
+)
+def test_what_is_written_into_a_dataset_is_a_mistake(
+    tmp_path: Path, url: str, dataset: str
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    found = [_placed(text, tmp_path) for text in (url, dataset)]
+    with pytest.raises(UserError, match=r"^--to .*: lies in the dataset .*; name a directory"):
+        places.expect_apart("--to", *found)
+
+
+@pytest.mark.parametrize(
+    ("url", "dataset"),
+    [
+        ("OUT-gallery", "OUT"),
+        ("TMP", "OUT"),
+        ("memory://b/out-gallery", "memory://b/out"),
+        ("memory://OUT/x", "OUT"),
+        ("OUT/x", "memory://OUT"),
+    ],
+)
+def test_beside_a_dataset_there_is_room(tmp_path: Path, url: str, dataset: str) -> None:
+    places.expect_apart("--to", *(_placed(text, tmp_path) for text in (url, dataset)))
+
+
+def _placed(text: str, path: Path) -> str:
+    names = {"OUT": path / "out", "LINK": path / "link", "TMP": path}
+    for name, place in names.items():
+        text = text.replace(name, str(place))
+    return text
