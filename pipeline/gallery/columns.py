@@ -54,7 +54,7 @@ _LABELS = {
     "created_at": "Made",
     "attempts": "Attempts",
     "iterations": "Iterations",
-    "gpu_seconds": "GPU time",
+    "gpu_seconds": "Device time",
     "device": "Device",
     "peak_memory_bytes": "Peak memory",
     FILE_COLUMN: "File",

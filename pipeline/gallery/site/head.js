@@ -10,7 +10,7 @@ dreambatch.showHead = (head) => {
     ["Assets", format.count(head.committed)],
     ["Quarantined", format.count(head.quarantined)],
     ["Rejected", format.count(head.rejected)],
-    ["GPU time", format.seconds(head.gpu_seconds)],
+    ["Device time", format.seconds(head.gpu_seconds)],
     ["Recipe", several(head.recipes)],
     ["Model", several(head.models)],
   ];

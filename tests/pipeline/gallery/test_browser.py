@@ -130,7 +130,7 @@ def test_everything_is_there(home: str, open_page: OpenPage) -> None:
         "Assets": "13",
         "Quarantined": "2",
         "Rejected": "1",
-        "GPU time": "19.5 s",
+        "Device time": "19.5 s",
         "Recipe": "smoke",
         "Model": "primitives",
     }

@@ -125,7 +125,7 @@ def test_everything_else_is_shown_as_text(values: pa.Array, sent: list[object]) 
     ("name", "carried", "group", "label", "unit"),
     [
         ("prompt", False, "request", "Prompt", ""),
-        ("gpu_seconds", False, "making", "GPU time", "s"),
+        ("gpu_seconds", False, "making", "Device time", "s"),
         ("peak_memory_bytes", False, "making", "Peak memory", "B"),
         ("loss_sds", False, "making", "loss_sds", ""),
         ("mesh_status", False, "mesh", "Mesh status", ""),
