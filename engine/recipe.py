@@ -140,11 +140,20 @@ def _value(hint: Any, value: Any, path: str) -> Any:
     if get_origin(hint) is Literal and value in get_args(hint):
         return value
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        return _float(value, path)
     if type(value) is hint:
         return value
     wanted = getattr(hint, "__name__", str(hint)) if isinstance(hint, type) else str(hint)
     raise ValueError(f"{path}: expected {wanted.removeprefix('typing.')}, got {value!r}")
+
+
+def _float(value: float, path: str) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(
+            f"{path}: expected a smaller number, got one of 309 digits or more"
+        ) from None
 
 
 def _several(hints: tuple[Any, ...], values: Sequence[Any], path: str) -> tuple[Any, ...]:

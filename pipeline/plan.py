@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
+from engine import recipes as library
 from pipeline.dataset.asset_names import asset_id
 from pipeline.prompts.first_rows import FirstRows
 from pipeline.prompts.rejection_table import RejectionTable
@@ -48,7 +49,8 @@ def make_plan(
 
     Args:
         prompts: what `manifest.read` yields; drawn one by one and not kept.
-        recipes: recipe name -> `Recipe.digest()`, of every recipe that a row may name.
+        recipes: recipe name -> `Recipe.digest()`, of every recipe that a row may name, in the
+            order in which they are told.
         default_recipe: for rows that name none; a key of `recipes`.
         carried: what `manifest.schema` says.
         unfit: recipe name -> why no row of this run can have it.
@@ -95,7 +97,7 @@ def make_plan(
 def _misfit(recipe: str, recipes: Collection[str], unfit: Mapping[str, str]) -> str | None:
     """Why a row cannot have a recipe, None if it can."""
     if recipe not in recipes:
-        return f"unknown recipe {recipe!r}: expected one of {', '.join(sorted(recipes))}"
+        return library.unknown(recipe, recipes)
     return unfit.get(recipe)
 
 

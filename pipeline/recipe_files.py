@@ -6,6 +6,7 @@ run's default recipe is taken.
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,7 +23,9 @@ def find(name: str) -> Recipe:
     try:
         return recipes.get(name)
     except ValueError as error:
-        raise UserError(str(error)) from None
+        is_file = "/" in name or os.path.isfile(name)
+        odd = f"recipe {name}: expected a file of JSON whose name ends in .json"
+        raise UserError(odd if is_file else str(error)) from None
 
 
 def sheet(recipe: Recipe) -> str:

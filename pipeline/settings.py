@@ -18,8 +18,8 @@ class RunSettings:
     output: str
     """Directory of the dataset, on a path or an fsspec URL such as gs://bucket/name."""
     recipe: str | None = None
-    """Name of a recipe, see `dreambatch recipes`, or a file with one, such as the run.json of an
-    earlier run. Default: as before in this output, else by GPU."""
+    """Name of a recipe, see `dreambatch recipes`, or a .json file with one, such as the run.json of
+    an earlier run. Default: as before in this output, else by GPU."""
     guidance: str | None = None
     """Diffusion model: `primitives`, a directory, a hub id such as DeepFloyd/IF-I-XL-v1.0@revision,
     or an fsspec URL. Default: the recipe's."""

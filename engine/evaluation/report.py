@@ -31,7 +31,7 @@ MEANINGS = {
     "colour_retrieval": "the own caption comes first among 64 hard ones",
     "geometry_retrieval": "seen without colours, the own comes first among captions of all shapes",
     "kind": "kind, relation and count are right",
-    "colour": "of all named colours those that are right",
+    "colour": "of the named colours of all subjects together those that are right",
     "first_colour": "the first named colour is right",
     "second_colour": "the second is",
     "third_colour": "the third is",

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from engine.recipe import Recipe
@@ -55,4 +55,9 @@ def get(name: str) -> Recipe:
         return _RECIPES[name]()
     close = difflib.get_close_matches(name, _RECIPES, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"unknown recipe {name!r}: expected one of {', '.join(names())}{hint}")
+    raise ValueError(f"{unknown(name, _RECIPES)}{hint}")
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """What to say of a name that is none of the known recipes."""
+    return f"unknown recipe {name!r}: expected one of {', '.join(known)}"

@@ -11,7 +11,7 @@ class Benchmark:
     """Make assets of unseen prompts of the embedded world and measure them; no Ray, one device."""
 
     recipe: str
-    """Name of a recipe, see `dreambatch recipes`, or a file with one."""
+    """Name of a recipe, see `dreambatch recipes`, or a .json file with one."""
     out: str
     """Directory for figures, contact sheets and scenes; a broken run goes on there."""
     prompts: int = 153

@@ -17,7 +17,7 @@ class Recipes:
     action: tyro.conf.Positional[Literal["list", "show"]] = "list"
     """What to do."""
     recipe: tyro.conf.Positional[str] = ""
-    """With show: name of a recipe, or a file with one."""
+    """With show: name of a recipe, or a .json file with one."""
     json: bool = False
     """With show: as JSON, which `--recipe` reads once it is in a file."""
 

@@ -13,7 +13,7 @@ class Validate:
     manifest: str
     """Table of prompts."""
     recipe: str | None = None
-    """Name of a recipe, or a file with one."""
+    """Name of a recipe, or a .json file with one."""
     guidance: str | None = None
     """Diffusion model. Default: the recipe's, if one is named."""
     limit: int | None = None

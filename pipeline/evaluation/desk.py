@@ -64,6 +64,8 @@ class Desk:
         self._flushed = time.monotonic()
         self.scored = scores.scored(metric)
         self.num_new, self.num_wanted, self.num_foreign = 0, 0, 0
+        self.first_foreign = ""
+        """A prompt that the judge does not understand, if there is one."""
         self._series = {
             name: f"{metric.label}_{score}"
             for score in (*SHARES, *HITS)
@@ -122,6 +124,7 @@ class Desk:
                     yield row["asset_id"]
                 else:
                     self.num_foreign += 1
+                    self.first_foreign = self.first_foreign or row["prompt"]
 
     def _shown(self, asset_ids: list[str]) -> Iterator[tuple[str, str, "Staged"]]:
         """Id, prompt and pictures of the assets that can be shown."""

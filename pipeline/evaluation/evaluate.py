@@ -127,6 +127,7 @@ def _measure(
         num_again=num_again,
         num_before=num_before,
         num_foreign=desk.num_foreign,
+        first_foreign=desk.first_foreign,
         num_unreadable=desk.num_wanted - desk.num_new,
     )
 

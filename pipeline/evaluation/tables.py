@@ -14,6 +14,7 @@ import pyarrow as pa
 from pipeline.dataset.scores import Metric, Scores
 from pipeline.dataset.snapshots import to_bytes
 from pipeline.evaluation.rows import HITS, SHARES, Columns
+from pipeline.run.progress import shorten
 
 QUANTILES = (0.05, 0.5, 0.95)
 
@@ -22,14 +23,15 @@ _SAID = {
     "geometry_r_precision": "R-Precision, geometry",
     "r_precision_64": "R-Precision among 64",
     "kind": "kind right",
-    "colours": "colours right",
+    "colours": "colours right per asset",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """What one judge did: assets newly looked at, judged again by what was kept of them, scored
-    before, whose prompts the judge does not understand, and that could not be read."""
+    before, whose prompts the judge does not understand (and the first of these prompts), and that
+    could not be read."""
 
     metric: Metric
     pool_size: int
@@ -37,6 +39,7 @@ class Measured:
     num_again: int
     num_before: int
     num_foreign: int
+    first_foreign: str
     num_unreadable: int
 
 
@@ -131,12 +134,17 @@ def _counts(measured: Measured) -> str:
         f"{measured.num_new:,} newly scored",
         f"{measured.num_before:,} before" if measured.num_before else "",
         f"{measured.num_again:,} judged again in this pool" if measured.num_again else "",
-        f"{measured.num_foreign:,} have prompts that it does not understand"
-        if measured.num_foreign
-        else "",
+        _foreign(measured),
         f"{measured.num_unreadable:,} could not be read" if measured.num_unreadable else "",
     ]
     return ", ".join(filter(None, counts))
+
+
+def _foreign(measured: Measured) -> str:
+    if not measured.num_foreign:
+        return ""
+    first = shorten(measured.first_foreign)
+    return f"{measured.num_foreign:,} with prompts that it does not understand, such as {first!r}"
 
 
 def _by_kind(verdicts: list) -> str:

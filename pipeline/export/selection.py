@@ -6,6 +6,7 @@ file, no network, no extension, no variable of this process, and its settings ar
 catalog is brought up to date for it in a file of this machine and is read by the column.
 """
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ _LOCKED: dict[str, Any] = {
     "python_enable_replacements": "false",
     "lock_configuration": "true",
 }
+_NEAREST = "Candidate bindings: "
 
 
 def everything(store: Store) -> list[str]:
@@ -48,7 +50,7 @@ def where(store: Store, condition: str) -> list[str]:
             try:
                 chosen = database.table("catalog").filter(condition).project("asset_id").fetchall()
             except duckdb.Error as error:
-                raise UserError(_mistake(condition, error, table.schema.names)) from error
+                raise UserError(_mistake(condition, error)) from error
     if not chosen:
         num_assets = len(everything(store))
         raise UserError(
@@ -57,9 +59,14 @@ def where(store: Store, condition: str) -> list[str]:
     return sorted(asset_id for (asset_id,) in chosen)
 
 
-def _mistake(condition: str, error: Exception, columns: list[str]) -> str:
-    said = str(error).partition("\n")[0]
+def _mistake(condition: str, error: Exception) -> str:
+    """The reason first, and where there is no such column the nearest ones that DuckDB names."""
+    said, *more = str(error).splitlines()
+    reason = re.sub(r"^\w+ Error: ", "", said).rstrip("!")
+    for line in more:
+        if line.startswith(_NEAREST):
+            reason += f", the nearest are {line.removeprefix(_NEAREST)}"
     return (
-        f'--where {condition!r}: expected an SQL condition such as "mesh_faces > 1000" over '
-        f"{', '.join(columns)} ({said})"
+        f"--where {condition!r}: {reason}; expected an SQL condition over the catalog's columns, "
+        'such as "mesh_faces > 1000"'
     )

@@ -10,10 +10,12 @@ A kill leaves the page as it was before 3, or the new one, and at worst some fil
 call uses or deletes.
 """
 
+import os
 import re
 import time
 from collections.abc import Collection
 from importlib import resources
+from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.gallery.scripts import digest
@@ -29,9 +31,12 @@ _SUFFIXES = (".css", ".js", ".svg")
 
 
 def open_site(url: str) -> Objects:
-    """The directory of a gallery. UserError where an `index.html` of somebody else's lies."""
+    """The directory of a gallery. UserError where a file lies, or an `index.html` of somebody
+    else's."""
     fs, root = places.connect(url)
     objects = Objects(fs, root, url=url)
+    if objects.is_local and any(map(os.path.isfile, (root, *Path(root).parents))):
+        raise UserError(f"cannot use {url}: it is no directory, name one")
     try:
         page = objects.read(INDEX)
     except OSError as error:

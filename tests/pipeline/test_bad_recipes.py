@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine import recipes
@@ -85,6 +85,7 @@ def test_the_recipe_itself_is_good(folder: Path) -> None:
 
 
 @given(path=st.sampled_from(PATHS), value=JUNK)
+@example(path=("field", "bound"), value=10**400)
 @settings(max_examples=100, deadline=None)
 def test_a_setting_of_another_value(folder: Path, path: tuple[str, ...], value: object) -> None:
     (folder / "changed.json").write_text(json.dumps(changed(path, value)))

@@ -57,7 +57,7 @@ def test_a_row_with_an_unknown_recipe_is_rejected() -> None:
             row=0,
             prompt_id="row-0",
             prompt="a ball",
-            reason="unknown recipe 'crude': expected one of coarse, fine",
+            reason="unknown recipe 'crude': expected one of fine, coarse",
         )
     ]
 

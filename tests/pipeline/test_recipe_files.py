@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,26 @@ def test_what_is_wrong_with_a_file(tmp_path: Path, document: Any, message: str) 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no\.json: No such file"):
         recipe_files.find(str(tmp_path / "no.json"))
+
+
+@pytest.mark.parametrize("name", ["mine.csv", "primitive"])
+def test_a_file_of_another_name_is_no_misspelt_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = written(tmp_path / name, OWN.to_dict())
+    monkeypatch.chdir(tmp_path)
+    for url in (name, path, f"file://{path}"):
+        message = f"^recipe {re.escape(url)}: expected a file of JSON whose name ends in \\.json$"
+        with pytest.raises(UserError, match=message):
+            recipe_files.find(url)
+
+
+def test_a_recipe_of_the_library_comes_before_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path / "smoke", OWN.to_dict())
+    monkeypatch.chdir(tmp_path)
+    assert recipe_files.find("smoke") == SMOKE
 
 
 def test_a_sheet_holds_every_setting() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import recipes as library
 from pipeline.errors import UserError
 from pipeline.validation import check
 from tests.pipeline.runs import write_hollow_weights, write_manifest
@@ -61,7 +62,8 @@ def test_a_row_is_judged_as_a_run_would(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path / "m.parquet", ["a", "b", "c", "d"], recipe=recipes)
     lines = look(manifest).splitlines()
     assert lines[0].endswith("2 assets to make, 2 rows rejected")
-    assert lines[1].startswith("row 1: unknown recipe 'unheard': expected one of ")
+    listed = ", ".join(library.names())
+    assert lines[1] == f"row 1: unknown recipe 'unheard': expected one of {listed}"
     assert lines[2].startswith("row 2: recipe 'dreamfusion_if' is for the model ")
     with pytest.raises(UserError, match="row 1 of the manifest is rejected: unknown recipe"):
         look(manifest, strict=True)

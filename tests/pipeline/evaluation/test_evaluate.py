@@ -236,7 +236,7 @@ def test_a_judge_of_the_world_gives_the_benchmark_s_figures(
         commit(store, k, prompt, scene(prompts[k if k < 2 else 3]))
     said = "\n".join(said_by(EvaluateSettings(output=str(tmp_path))))
     assert "j2: judge j2" in said
-    assert "1 have prompts that it does not understand" in said
+    assert "1 with prompts that it does not understand, such as 'a drawing of a dragon'" in said
     specs = [parse(prompt) for prompt in prompts[:4]]
     stored = [Scene.from_bytes(scene(p).to_bytes()) for p in (DUCK, CAR, BALL, BALL)]
     expected = figures(verdicts(show_scenes(stored), specs, lexicon, with_swaps(specs)))

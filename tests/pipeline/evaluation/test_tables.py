@@ -15,7 +15,7 @@ from tests.pipeline.dataset.test_scores import metric
 from tests.pipeline.evaluation.test_rows import PROMPTS, looks, scores, verdict
 
 
-def measured(ours: Metric, **changes: int) -> Measured:
+def measured(ours: Metric, *, first_foreign: str = "", **changes: int) -> Measured:
     counts = {
         "num_new": 0,
         "num_again": 0,
@@ -23,7 +23,9 @@ def measured(ours: Metric, **changes: int) -> Measured:
         "num_foreign": 0,
         "num_unreadable": 0,
     }
-    return Measured(metric=ours, pool_size=len(ours.captions), **counts | changes)
+    counts |= changes
+    pool_size = len(ours.captions)
+    return Measured(metric=ours, pool_size=pool_size, first_foreign=first_foreign, **counts)
 
 
 def batch(ours: Metric, *numbers: int) -> pa.Table:
@@ -61,11 +63,14 @@ def test_the_table_says_what_numpy_says(kept: Scores) -> None:
     ours = kept.claim(metric(captions=[str(k) for k in range(20)]))
     numbers = [*range(0, 7), *range(8, 22)]
     kept.write(ours, batch(ours, *numbers, 7))
-    done = measured(ours, num_new=3, num_foreign=1_000, num_unreadable=2)
+    foreign = "a very furry cat " * 5
+    short = "a very furry cat a very furry cat a ver…"
+    done = measured(ours, num_new=3, num_foreign=1_000, first_foreign=foreign, num_unreadable=2)
     lines = render(summarise(kept, done)).splitlines()
     assert lines[0] == "tiny: judge clip:tiny (weights wwwwwwwwwwww), 22 assets, 20 captions"
     assert lines[1] == (
-        "  3 newly scored, 1,000 have prompts that it does not understand, 2 could not be read"
+        "  3 newly scored, 1,000 with prompts that it does not understand, such as "
+        f"{short!r}, 2 could not be read"
     )
     (row,) = [line.split() for line in lines if line.startswith("  similarity")]
     values = np.arange(22) / 10
@@ -92,7 +97,13 @@ def test_figures_of_the_world_are_the_benchmark_s(kept: Scores) -> None:
     head, *lines = [line.split() for line in table.splitlines()]
     assert (head[:2], head[-2:]) == (["n", "R"], [">", "swap"])
     assert "\n  > swap " in legend
-    assert next(line for line in lines if line[:1] == ["all"])[1] == "2"
+    everything = next(line for line in lines if line[:1] == ["all"])
+    assert everything[1] == "2"
+    # Right are one of the car's two colours and the ball's, which words tell from each other.
+    (mean,) = [line for line in text.splitlines() if line.startswith("  colours right per asset  ")]
+    assert mean.split()[4:] == ["2", "0.750"]
+    assert everything[6] == "0.667"
+    assert "\n  colour   of the named colours of all subjects together those" in legend
     assert next(line for line in lines if line[:1] == ["car"])[1] == "1"
 
 

@@ -62,6 +62,29 @@ def test_what_is_no_condition_is_a_mistake(store: Store, condition: str) -> None
         selection.where(store, condition)
 
 
+@pytest.mark.parametrize(
+    ("condition", "reason", "columns"),
+    [
+        ("mesh_face > 1", 'Referenced column "mesh_face" not found', {"mesh_faces"}),
+        ("seed >", 'syntax error at or near ">"', set()),
+        ("prompt > 1", "Cannot compare values of type VARCHAR", set()),
+        ("(install httpfs)", 'syntax error at or near "httpfs"', set()),
+    ],
+)
+def test_the_reason_comes_first_and_columns_where_one_is_unknown(
+    store: Store, condition: str, reason: str, columns: set[str]
+) -> None:
+    with pytest.raises(UserError) as error:
+        selection.where(store, condition)
+    said, _, example = str(error.value).partition("; expected an SQL condition")
+    assert said.startswith(f"--where {condition!r}: {reason}")
+    assert example == ' over the catalog\'s columns, such as "mesh_faces > 1000"'
+    near = re.findall(r'"(\w+)"', said.partition(", the nearest are ")[2])
+    assert columns <= set(near)
+    assert len(near) <= 5
+    assert bool(near) == bool(columns)
+
+
 def test_no_setting_can_be_unlocked(store: Store) -> None:
     inside = "(select value from duckdb_settings() where name = '{}') = '{}'"
     for name, value in (("enable_external_access", "false"), ("lock_configuration", "true")):

@@ -102,6 +102,15 @@ def test_a_page_of_somebody_else_is_not_overwritten(tmp_path: Path) -> None:
     assert page.read_text() == "<h1>My site</h1>"
 
 
+@pytest.mark.parametrize("inner", ["", "/in", "/in/it", "/"])
+def test_a_file_is_named_as_the_user_did(tmp_path: Path, inner: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    url = f"{tmp_path}/file{inner}"
+    with pytest.raises(UserError, match=f"^cannot use {re.escape(url)}: it is no directory"):
+        pages.open_site(url)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_a_file_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "index.html").mkdir()
     with pytest.raises(UserError, match="is a directory"):
