@@ -7,13 +7,14 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from pipeline.actor import OptimizationActor
 from pipeline.actors.encoder import TextActor
 from pipeline.actors.engine_port import EngineFactory, EngineSpec, TextFactory
 from pipeline.errors import RunError, UserError
+from pipeline.fleet.process_group import ProcessGroup
 from pipeline.store import Store
 
 _OBJECT_STORE_BYTES = 150_000_000
@@ -49,6 +50,7 @@ class Cluster:
         self.is_own = "RAY_ADDRESS" not in os.environ
         """Whether the cluster is started, and ended, by this process."""
         self._is_connected = False
+        self._group: ProcessGroup | None = None
 
     def connect(self) -> None:
         """Joins or starts the cluster; a second call does nothing."""
@@ -71,7 +73,8 @@ class Cluster:
         import ray
 
         self._is_connected = True
-        with _own_handler():
+        self._group = ProcessGroup() if self.is_own else None
+        with _own_handler(), self._group.joined() if self._group else nullcontext():
             try:
                 ray.init(**options)
             except ValueError as error:
@@ -84,7 +87,11 @@ class Cluster:
         if self._is_connected:
             import ray
 
-            ray.shutdown()
+            try:
+                ray.shutdown()
+            finally:
+                if self._group is not None:
+                    self._group.close()
             self._is_connected = False
 
     @property

@@ -1,9 +1,12 @@
 """Whole runs on a real cluster, with an engine that obeys its prompts."""
 
+import os
 import re
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -242,33 +245,68 @@ def test_a_lost_machine_costs_time_and_nobody_is_blamed(
     assert failures(out) == []
 
 
-def test_a_cluster_of_its_own_ends_with_the_run(tmp_path: Path, weights: Path) -> None:
-    """SIGTERM in the middle: what is committed stays, no process stays, the rest is made later."""
-    prompts = ["a ball", "one steps 3000", "two", "three"]
-    manifest = write_manifest(tmp_path / "m.parquet", prompts)
-    out, home = tmp_path / "out", tmp_path / "home"
-    home.mkdir()
-    environment = driver_environment() | {"HOME": str(home)}
-    del environment["RAY_AUTH_MODE"]
+@pytest.fixture
+def _hearing() -> Iterator[None]:
+    """No signal is ignored here, and so by no driver, as in a shell's background or by `nohup`."""
+    before = {s: signal.signal(s, signal.SIG_DFL) for s in (signal.SIGTERM, signal.SIGHUP)}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
+@contextmanager
+def own_cluster(words: list[object], **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A driver that has started Ray itself, once it has committed 'a ball'; it leads a group, as a
+    job of a shell does."""
+    inherited = driver_environment()
+    del inherited["RAY_AUTH_MODE"]
     with (
         short_directory() as directory,
         subprocess.Popen(
-            command(*arguments(manifest, out, weights, "--slots", 1)),
-            env=environment | {"RAY_TMPDIR": str(directory)},
+            command(*words),
+            env=inherited | {"RAY_TMPDIR": str(directory)} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            process_group=0,
         ) as process,
     ):
         assert process.stdout is not None
         next(line for line in process.stdout if "committed 'a ball'" in line)
+        yield process
+
+
+@pytest.mark.usefixtures("_hearing")
+@pytest.mark.parametrize(
+    ("send", "signum"),
+    [
+        (os.kill, signal.SIGTERM),
+        (os.killpg, signal.SIGTERM),
+        pytest.param(os.killpg, signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(os.killpg, signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
+def test_a_cluster_of_its_own_ends_with_the_run(
+    tmp_path: Path, weights: Path, send: Callable[[int, int], None], signum: int
+) -> None:
+    """A signal in the middle, to the driver or to its group, as `timeout`, Ctrl-C and a closed
+    terminal send it: what is committed stays, no process stays, the rest is made later."""
+    # An actor whose step is short would have left before the rest of Ray is dead.
+    prompts = ["a ball", "one slow steps 3000", "two", "three"]
+    manifest = write_manifest(tmp_path / "m.parquet", prompts)
+    out, home = tmp_path / "out", tmp_path / "home"
+    home.mkdir()
+    words = arguments(manifest, out, weights, "--slots", 1)
+    with own_cluster(words, HOME=str(home)) as process:
         family = descendants(process.pid)
         assert len(family) > 3
+        assert process.stdout is not None
         next(line for line in process.stdout if "1 running" in line)
         asked = time.monotonic()
-        process.send_signal(signal.SIGTERM)
+        send(process.pid, signum)
         last_words = process.stdout.read()
-        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+        assert process.wait(timeout=60) == 128 + signum
         assert time.monotonic() - asked <= LEAVING_SECONDS
     assert len([p for p in (out / "_checkpoints").rglob("*") if p.is_file()]) == 1, (
         "two were waiting"
@@ -277,8 +315,20 @@ def test_a_cluster_of_its_own_ends_with_the_run(tmp_path: Path, weights: Path) -
     assert wait_until_gone(family, 20) == set()
     assert [row["prompt"] for row in rows(out)] == ["a ball"]
     report = summary(out)
-    assert (report["exit_code"], report["num_remaining"]) == (143, 3)
+    assert (report["exit_code"], report["num_remaining"]) == (128 + signum, 3)
     assert not (home / ".ray").exists(), "no token is left in the user's home"
+
+
+def test_a_cluster_of_its_own_ends_with_a_driver_that_is_killed(
+    tmp_path: Path, weights: Path
+) -> None:
+    manifest = write_manifest(tmp_path / "m.parquet", ["a ball", "one steps 3000"])
+    with own_cluster(arguments(manifest, tmp_path / "out", weights, "--slots", 1)) as process:
+        family = descendants(process.pid)
+        assert named(process.pid, "ray::DashboardAgent")
+        process.kill()
+        assert process.wait(timeout=20) == -signal.SIGKILL
+        assert wait_until_gone(family, 20) == set()
 
 
 @pytest.mark.slow

@@ -131,7 +131,10 @@ def test_what_the_user_says_about_tokens_stands(monkeypatch: pytest.MonkeyPatch,
         monkeypatch.delenv(other)
     monkeypatch.setenv(name, "as the user likes")
     monkeypatch.setattr(ray, "init", lambda **options: None)
-    Cluster().connect()
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    own = Cluster()
+    own.connect()
+    own.close()
     assert os.environ[name] == "as the user likes"
     assert "RAY_AUTH_TOKEN" not in os.environ
 
