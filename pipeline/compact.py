@@ -23,6 +23,7 @@ from uuid import uuid4
 import numpy as np
 import pyarrow as pa
 
+from pipeline.counts import counted
 from pipeline.dataset import catalog, partitions
 from pipeline.dataset.asset_names import asset_name
 from pipeline.dataset.assets import Shard
@@ -233,7 +234,7 @@ def render(compacted: Compacted) -> str:
     snapshot = compacted.snapshot
     state = "nothing is packed"
     if snapshot is not None:
-        state = f"snapshot {snapshot.number} holds {_counted(snapshot.num_assets, 'asset')}"
+        state = f"snapshot {snapshot.number} holds {counted(snapshot.num_assets, 'asset')}"
     lines = [f"{_packed(compacted)}; {state}"]
     lines += [f"  left {left.name}: {left.reason}" for left in compacted.left]
     return "\n".join(lines)
@@ -245,16 +246,12 @@ def _packed(done: Compacted) -> str:
     if done.snapshot is None or not done.num_files:
         return "nothing was packed" if done.left else "nothing new to pack"
     column = done.snapshot.partition_by
-    place = _counted(done.num_partitions, "value" if column else "shard")
+    place = counted(done.num_partitions, "value" if column else "shard")
     place += f" of {column!r}" if column else ""
     has_one_each = done.num_files == done.num_partitions > 1
-    files = "a file each" if has_one_each else _counted(done.num_files, "file")
+    files = "a file each" if has_one_each else counted(done.num_files, "file")
     size = f"{done.num_bytes / 1e6:,.1f} MB"
-    return f"packed {_counted(done.num_assets, 'asset')} in {place}, {files} ({size})"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+    return f"packed {counted(done.num_assets, 'asset')} in {place}, {files} ({size})"
 
 
 def _partition(

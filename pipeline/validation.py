@@ -3,6 +3,7 @@
 from itertools import islice
 
 from pipeline import manifest, models
+from pipeline.counts import counted
 from pipeline.errors import UserError
 from pipeline.plan import Plan
 from pipeline.run.job import Weights, choice_of, plan_rows
@@ -37,7 +38,7 @@ def check(
         num_seeds=seeds_per_prompt,
         strict=strict,
     )
-    made, refused = _counted(len(plan.tasks), "asset"), _counted(len(plan.rejections), "row")
+    made, refused = counted(len(plan.tasks), "asset"), counted(len(plan.rejections), "row")
     lines = [f"{url}: {made} to make, {refused} rejected"]
     if carried.names:
         lines.append(f"columns carried into the dataset: {', '.join(carried.names)}")
@@ -50,10 +51,6 @@ def check(
     if model is not None:
         lines.append(f"guidance {model}: complete, in {models.find(model).path}")
     return "\n".join(lines)
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _rejections(plan: Plan) -> list[str]:

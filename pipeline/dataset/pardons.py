@@ -7,6 +7,7 @@ next plan. What happened stays in `_failures/`, and what has been committed sinc
 from collections import Counter
 
 from pipeline import retry
+from pipeline.counts import counted
 from pipeline.dataset.failures import given_up
 from pipeline.errors import UserError
 from pipeline.store import Store
@@ -40,5 +41,4 @@ def _nothing(url: str, others: Counter[str]) -> str:
 def _counted(kinds: Counter[str]) -> str:
     """`3 prompts (2 diverged, 1 export)`."""
     each = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
-    total = kinds.total()
-    return f"{total:,} {'prompt' if total == 1 else 'prompts'} ({each})"
+    return f"{counted(kinds.total(), 'prompt')} ({each})"

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
+from pipeline.counts import counted
 from pipeline.dataset import judgements, lookup
 from pipeline.dataset.assets import Unreadable
 from pipeline.errors import InvalidStore, UserError
@@ -111,8 +112,7 @@ def write(
 
 def render(done: Exported, directory: str) -> str:
     """The counts in one line."""
-    noun = "asset" if done.num_written == 1 else "assets"
-    line = f"{done.num_written:,} {noun} written to {directory}"
+    line = f"{counted(done.num_written, 'asset')} written to {directory}"
     if done.num_there:
         line += f", {done.num_there:,} were there"
     if done.num_damaged:
